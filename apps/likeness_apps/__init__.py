@@ -1,0 +1,1 @@
+"""Four applications of the likeness core."""

@@ -1,0 +1,1 @@
+"""Aerial and satellite scenes: recognise, train, evaluate and search them."""

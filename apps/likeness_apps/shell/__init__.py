@@ -1,0 +1,1 @@
+"""The command bodies that the applications share."""

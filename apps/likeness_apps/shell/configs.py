@@ -1,0 +1,107 @@
+"""Configuration files: found by name, merged with `--set`, handed to the core as plain data."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from likeness.errors import UserError
+
+
+def shipped(folder: str) -> Path:
+    """The shipped folder `configs` or `datasets`, in a checkout or in a wheel.
+
+    Raises:
+        UserError: if the installation is incomplete.
+    """
+    package = Path(str(files("likeness_apps")))
+    checkout = package.parents[1]
+    place = checkout / folder if (checkout / "pyproject.toml").exists() else package / f"_{folder}"
+    if not place.is_dir():
+        raise UserError(f"{folder} must be shipped with likeness, got none beside {package}")
+    return place
+
+
+def names(app: str) -> list[str]:
+    """The shipped configurations of an app, e.g. `center_structured`."""
+    return sorted(path.stem for path in (shipped("configs") / app).glob("*.yaml"))
+
+
+def load(app: str, name: str, changes: Iterable[str] = ()) -> dict[str, Any]:
+    """The configuration `name` of `app` (or the YAML file of that path) with changes applied.
+
+    Args:
+        app: folder under `configs`, e.g. `remote_sensing`.
+        name: a shipped name or a path to a YAML file.
+        changes: `a.b=c` items; the value is read as YAML.
+
+    Raises:
+        UserError: for an unknown name, a file that is no mapping, or a malformed change.
+    """
+    merged = copy.deepcopy(dict(read(_find(app, name))))
+    for change in changes:
+        _apply(merged, change)
+    return merged
+
+
+def read(path: Path) -> Mapping[str, Any]:
+    """A YAML file that must be a mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"config must be a readable YAML file, got {path}: {reason}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"config must be a mapping of keys, got {type(content).__name__} in {path}")
+    return content
+
+
+def _find(app: str, name: str) -> Path:
+    given = Path(name)
+    if given.suffix in (".yaml", ".yml") and given.is_file():
+        return given
+    found = shipped("configs") / app / f"{name}.yaml"
+    if found.is_file():
+        return found
+    raise UserError(f"config must be a YAML file or one of {', '.join(names(app))}, got {name!r}")
+
+
+def _apply(config: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set must be KEY=VALUE, got {change!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set must have a YAML value after '=', got {change!r}") from None
+    place: Any = config
+    *parents, last = key.strip().split(".")
+    for part in parents:
+        place = _step(place, part, key)
+    if isinstance(place, list):
+        place[_position(place, last, key)] = value
+    else:
+        place[last] = value
+
+
+def _step(place: Any, part: str, key: str) -> Any:
+    if isinstance(place, list):
+        return place[_position(place, part, key)]
+    if not isinstance(place.get(part), dict | list):
+        if part in place and place[part] is not None:
+            raise UserError(
+                f"--set must name a key inside a group, got {key!r}: {part!r} is a value"
+            )
+        place[part] = {}
+    return place[part]
+
+
+def _position(items: list[Any], part: str, key: str) -> int:
+    if not part.isdigit() or int(part) >= len(items):
+        raise UserError(f"--set must index a list in 0..{len(items) - 1}, got {part!r} in {key!r}")
+    return int(part)

@@ -1,0 +1,72 @@
+"""What a person sees in the terminal: one progress bar, plain tables, paths of results."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+Advance = Callable[[int, int], None]  # (done, total)
+
+
+@contextmanager
+def progress(title: str, *, quiet: bool = False) -> Iterator[Advance]:
+    """A progress bar on stderr; the yielded function takes (done, total)."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(file=sys.stderr)
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """One line for the person, unless `quiet`; markup characters are printed as they are."""
+    if not quiet:
+        Console(highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def show_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    numeric: Sequence[str] = (),
+    quiet: bool = False,
+) -> None:
+    """A table on stdout; `numeric` columns are set flush right."""
+    if quiet:
+        return
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*[_plain(cell) for cell in row])
+    Console(highlight=False).print(table)
+
+
+def figure(value: Mapping[str, object]) -> str:
+    """`0.912 [0.894, 0.929]`: a metric of metrics.json with its interval where it has one."""
+    number, low, high = value.get("value"), value.get("low"), value.get("high")
+    if not isinstance(number, int | float):
+        return "undefined"
+    if isinstance(low, int | float) and isinstance(high, int | float):
+        return f"{number:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{number:.3f}"
+
+
+def _plain(cell: object) -> str:
+    # A class named "[red]" is a name, not markup.
+    return str(cell).replace("[", "\\[")

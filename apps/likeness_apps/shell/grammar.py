@@ -1,0 +1,260 @@
+"""The commands that every application has, with the same words in the same places.
+
+The bodies import what they need when they run, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from likeness_apps.shell.commands import command
+from likeness_apps.shell.domain import Domain
+
+Data = Annotated[Path, typer.Argument(help="A data set in a known layout, or a CSV/Parquet table.")]
+Model = Annotated[Path, typer.Argument(help="A bundle (model directory) or a run.")]
+Input = Annotated[Path, typer.Argument(help="A folder, a table with `path`, or one image.")]
+Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar, no table.")]
+Images = Annotated[
+    bool, typer.Option("--include-images", help="Put small pictures into report.html.")
+]
+Limit = Annotated[
+    int,
+    typer.Option(min=1, help="Images that are decoded and embedded at once.", show_default=True),
+]
+
+
+def domain_of(context: typer.Context) -> Domain:
+    """The application that a command was called for."""
+    found: Any = context.obj
+    assert isinstance(found, Domain)
+    return found
+
+
+@command
+def sample(
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(help="A new directory.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the generator.")] = 0,
+) -> None:
+    """Write a small generated data set in a real public layout.
+
+    Example: likeness APP sample /tmp/scenes
+    """
+    from likeness_apps.shell.inspect import write_sample
+
+    write_sample(domain_of(context), out, seed=seed)
+
+
+@command
+def inspect(
+    context: typer.Context,
+    data: Data,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write manifest.csv and findings.csv here.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say what was recognised and what is wrong with it; exit 1 on errors.
+
+    Example: likeness APP inspect DATA
+    """
+    from likeness_apps.shell.inspect import inspect as body
+
+    raise typer.Exit(body(domain_of(context), data, out=out, quiet=quiet))
+
+
+@command
+def train(
+    context: typer.Context,
+    data: Data,
+    out: Out,
+    config: Annotated[
+        str | None, typer.Option("--config", help="A shipped configuration or a YAML file.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one key: a.b=c (repeatable).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log there.")] = False,
+    images: Images = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model on a data set and write a run with its report.
+
+    Example: likeness APP train DATA --out runs/first --set epochs=10
+    """
+    from likeness_apps.shell.train import train as body
+
+    body(
+        domain_of(context),
+        data,
+        out,
+        config=config,
+        changes=changes or [],
+        resume=resume,
+        tensorboard=tensorboard,
+        include_images=images,
+        quiet=quiet,
+    )
+
+
+@command
+def evaluate(
+    context: typer.Context,
+    model: Model,
+    data: Data,
+    out: Out,
+    split: Annotated[str, typer.Option(help="test, val, train or all.")] = "test",
+    protocol: Annotated[str | None, typer.Option(help="A named protocol.")] = None,
+    images: Images = False,
+    batch_size: Limit = 64,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a model: metrics.json, predictions.csv, report.html.
+
+    Example: likeness APP evaluate runs/first DATA --out results/first
+    """
+    from likeness_apps.shell.evaluate import evaluate as body
+
+    body(
+        domain_of(context),
+        model,
+        data,
+        out,
+        split=split,
+        protocol=protocol,
+        include_images=images,
+        batch_size=batch_size,
+        quiet=quiet,
+    )
+
+
+@command
+def score(
+    context: typer.Context,
+    truth: Annotated[Path, typer.Argument(help="Table: path and label (csv or parquet).")],
+    predictions: Annotated[
+        Path, typer.Argument(help="Table of labels or class columns, or a .npy of features.")
+    ],
+    out: Out,
+    protocol: Annotated[str | None, typer.Option(help="A named protocol.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """The same numbers without a model, from two tables or from features.
+
+    Example: likeness APP score truth.csv predictions.csv --out results/other
+    """
+    from likeness_apps.shell.score import score as body
+
+    body(domain_of(context), truth, predictions, out, protocol=protocol, quiet=quiet)
+
+
+@command
+def predict(
+    context: typer.Context,
+    model: Model,
+    source: Input,
+    out: Out,
+    batch_size: Limit = 64,
+    quiet: Quiet = False,
+) -> None:
+    """Write one row per image: path, status, label, probabilities, model_id.
+
+    A stopped call goes on where it was when it is called again.
+
+    Example: likeness APP predict runs/first IMAGES --out labels.csv
+    """
+    from likeness_apps.shell.predict import predict as body
+
+    raise typer.Exit(body(domain_of(context), model, source, out, batch_size, quiet=quiet))
+
+
+@command
+def embed(
+    context: typer.Context,
+    model: Model,
+    source: Input,
+    out: Out,
+    batch_size: Limit = 64,
+    quiet: Quiet = False,
+) -> None:
+    """Write one embedding per image: .parquet, or .npy with a .parquet of rows.
+
+    Example: likeness APP embed runs/first IMAGES --out embeddings.parquet
+    """
+    from likeness_apps.shell.predict import embed as body
+
+    raise typer.Exit(body(domain_of(context), model, source, out, batch_size, quiet=quiet))
+
+
+@command
+def index(
+    context: typer.Context,
+    model: Model,
+    data: Data,
+    out: Out,
+    batch_size: Limit = 64,
+    quiet: Quiet = False,
+) -> None:
+    """Make a searchable index of a data set; it carries its model.
+
+    Example: likeness APP index runs/first DATA --out archive
+    """
+    from likeness_apps.shell.search import index as body
+
+    body(domain_of(context), model, data, out, batch_size, quiet=quiet)
+
+
+@command
+def search(
+    context: typer.Context,
+    archive: Annotated[Path, typer.Argument(metavar="INDEX", help="What `index` wrote.")],
+    query: Annotated[Path, typer.Argument(help="An image or a folder of images.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
+    out: Annotated[Path | None, typer.Option("--out", help="Table: csv or parquet.")] = None,
+    sheet: Annotated[Path | None, typer.Option("--sheet", help="Contact sheet (PNG).")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find the most similar images.
+
+    Example: likeness APP search archive scene.tif -k 10 --sheet sheet.png
+    """
+    from likeness_apps.shell.search import search as body
+
+    body(domain_of(context), archive, query, k=k, out=out, sheet=sheet, quiet=quiet)
+
+
+@command
+def compare(
+    context: typer.Context,
+    first: Annotated[Path, typer.Argument(metavar="RESULT_A", help="A directory of `evaluate`.")],
+    second: Annotated[Path, typer.Argument(metavar="RESULT_B", help="Another one.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write comparison.json here.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+) -> None:
+    """Paired differences A - B on the same images, with group-bootstrap intervals.
+
+    Example: likeness APP compare results/a results/b
+    """
+    from likeness_apps.shell.compare import compare as body
+
+    body(domain_of(context), first, second, out=out, seed=seed)
+
+
+SHARED = (sample, inspect, train, evaluate, score, predict, embed, index, search, compare)
+
+
+def add_shared_commands(app: typer.Typer, domain: Domain) -> None:
+    """Give an application's Typer app the shared commands; they find the domain in the context."""
+
+    @app.callback()
+    def remember(context: typer.Context) -> None:
+        context.obj = domain
+
+    remember.__doc__ = app.info.help
+    for body in SHARED:
+        app.command(help=(body.__doc__ or "").replace("APP", domain.name))(body)

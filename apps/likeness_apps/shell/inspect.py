@@ -1,0 +1,89 @@
+"""`sample` and `inspect`: make a set, and say what a set is and what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from likeness.data.checks import CheckResult, check
+from likeness.data.findings import condense, findings_table
+from likeness.data.manifest import Manifest
+from likeness.errors import require
+from likeness.files import atomic_path
+from likeness_apps.shell.console import progress, say, show_table
+from likeness_apps.shell.domain import Domain
+
+
+def write_sample(domain: Domain, out: Path, *, seed: int) -> Path:
+    """Write the domain's generated data set into the new directory `out`.
+
+    Returns:
+        The root of the data set, as the other commands take it.
+
+    Raises:
+        UserError: if `out` exists and is not empty.
+    """
+    require(not _occupied(out), "out", "a new or empty directory", str(out))
+    root = domain.write_sample(out, seed)
+    say(f"Generated data (no real place): {root}")
+    say(f"Next: likeness {domain.name} train {root} --out run")
+    return root
+
+
+def inspect(domain: Domain, data: Path, *, out: Path | None = None, quiet: bool = False) -> int:
+    """Recognise and check a data set; print what it is and every kind of finding.
+
+    Returns:
+        The exit code: 1 if there are errors, else 0.
+    """
+    manifest = domain.recognise(data)
+    with progress("checking", quiet=quiet) as advance:
+        checked = check(manifest, on_progress=advance)
+    findings = checked.findings
+    if out is not None:
+        write_findings(out / "findings.csv", checked)
+        manifest.with_table(checked.table).write_csv(out / "manifest.csv")
+    _show_set(manifest, checked, quiet=quiet)
+    rows = [(f.level, f.code, f.path, f.message, f.todo) for f in condense(findings)]
+    if rows:
+        columns = ("level", "code", "path", "message", "what to do")
+        show_table("Findings", columns, rows, quiet=quiet)
+    errors = sum(finding.level == "error" for finding in findings)
+    say(f"{errors} errors, {len(findings) - errors} warnings", quiet=quiet)
+    return 1 if errors else 0
+
+
+def write_findings(path: Path, checked: CheckResult) -> None:
+    """findings.csv: one row per finding, errors first."""
+    with atomic_path(path) as temporary:
+        findings_table(checked.findings).to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _show_set(manifest: Manifest, checked: CheckResult, *, quiet: bool) -> None:
+    table = checked.table
+    good = table[table["status"] == "ok"]
+    sizes = good.groupby(["width", "height", "bands", "dtype"]).size().sort_values(ascending=False)
+    common = ", ".join(
+        f"{count} of {width}x{height}x{bands} {dtype}"
+        for (width, height, bands, dtype), count in sizes.head(3).items()
+    )
+    splits = table["split"].replace("", "(not split)").value_counts()
+    counts = table["label"].value_counts()
+    show_table(
+        str(manifest.root),
+        ("what", "found"),
+        [
+            ("layout", manifest.layout),
+            ("images", len(table)),
+            ("readable", len(good)),
+            ("classes", len(manifest.classes)),
+            ("images per class", f"{counts.min()} to {counts.max()}"),
+            ("groups", table["group"].nunique()),
+            ("splits", ", ".join(f"{name}: {count}" for name, count in splits.items())),
+            ("sizes", common + (f", {len(sizes) - 3} more sizes" if len(sizes) > 3 else "")),
+        ],
+        quiet=quiet,
+    )
+
+
+def _occupied(path: Path) -> bool:
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))

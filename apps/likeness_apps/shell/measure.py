@@ -1,0 +1,156 @@
+"""From arrays to the metrics that every report shows; no model and no file in sight.
+
+`train` (validation), `evaluate`, `score` and the benchmarks all measure here.
+
+Shapes: N = items, C = classes, D = embedding dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from likeness.evaluation.calibration import calibration
+from likeness.evaluation.classification import classification
+from likeness.evaluation.clustering import clustering
+from likeness.evaluation.intervals import classification_intervals, retrieval_intervals
+from likeness.evaluation.resampling import Bootstrap
+from likeness.evaluation.retrieval import RetrievalResult, retrieval
+from likeness.evaluation.values import plain
+from likeness.pairs import Space
+
+AT = (1, 2, 4, 8)
+WHOLE = ("precision@10", "r_precision", "map@r", "map", "ndcg@10", "anmrr")
+PER_ITEM = ("recall@1", "map@r")  # kept beside each prediction, for paired comparisons
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model (or somebody's table) said of N items with known labels.
+
+    Attributes:
+        truth_N: class numbers.
+        classes: C class names.
+        groups_N: what is resampled as a whole (scene block, patient, identity).
+        readouts: name -> predicted class numbers; the first is the headline.
+        probabilities_NC: of the headline read-out, or None.
+        embeddings_ND: or None, then nothing is retrieved.
+        space: how embeddings are compared.
+    """
+
+    truth_N: np.ndarray
+    classes: list[str]
+    groups_N: np.ndarray
+    readouts: Mapping[str, np.ndarray]
+    probabilities_NC: np.ndarray | None = None
+    embeddings_ND: np.ndarray | None = None
+    space: Space = "cosine"
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """metrics.json, and what belongs beside each item.
+
+    Attributes:
+        metrics: plain data: classification, retrieval, clustering, per_class, confusion,
+            readouts, calibration, interval.
+        per_item: one row per item: `PER_ITEM` columns, nan where a query was skipped.
+    """
+
+    metrics: dict[str, Any]
+    per_item: pd.DataFrame
+
+
+def measure(answers: Answers, bootstrap: Bootstrap | None = None) -> Measured:
+    """Every figure that the answers allow, each with a group-bootstrap interval.
+
+    Args:
+        answers: at least labels; retrieval asks leave-one-out: every item asks all others.
+        bootstrap: replicates, seed and level of the intervals; None takes the defaults.
+
+    Returns:
+        The metrics and the per-item values behind them.
+
+    Raises:
+        UserError: as the metrics do.
+    """
+    chosen = Bootstrap() if bootstrap is None else bootstrap
+    metrics: dict[str, Any] = {
+        "interval": {
+            "method": "group bootstrap, percentile",
+            "level": chosen.level,
+            "replicates": chosen.replicates,
+            "seed": chosen.seed,
+            "groups": len(np.unique(answers.groups_N)),
+            "label": "evaluation noise only",
+        }
+    }
+    metrics.update(_classified(answers, chosen))
+    per_item = pd.DataFrame(index=range(len(answers.truth_N)))
+    if answers.embeddings_ND is not None and len(answers.truth_N) > 1:
+        result = _retrieved(answers)
+        metrics["retrieval"] = plain(retrieval_intervals(result, answers.groups_N, chosen))
+        metrics["retrieval_protocol"] = result.protocol
+        metrics["clustering"], metrics["clustering_protocol"] = _clustered(answers)
+        for name in PER_ITEM:
+            per_item[name] = result.per_query[name]
+    return Measured(metrics, per_item)
+
+
+def validation_scores(answers: Answers) -> dict[str, float]:
+    """What chooses the best epoch: accuracy of the headline read-out, and MAP@R; no intervals."""
+    headline = next(iter(answers.readouts.values()))
+    scores = {"accuracy": float((headline == answers.truth_N).mean())}
+    if answers.embeddings_ND is not None and len(answers.truth_N) > 1:
+        found = retrieval(
+            answers.embeddings_ND, answers.truth_N, metrics=["map@r"], space=answers.space
+        )
+        scores["map_at_r"] = found.values()["map@r"].value
+    return scores
+
+
+def _classified(answers: Answers, bootstrap: Bootstrap) -> dict[str, Any]:
+    count = len(answers.classes)
+    readouts = {
+        name: plain(
+            classification_intervals(
+                answers.truth_N, predicted_N, count, answers.groups_N, bootstrap
+            )
+        )
+        for name, predicted_N in answers.readouts.items()
+    }
+    headline = next(iter(answers.readouts))
+    table = classification(answers.truth_N, answers.readouts[headline], count)
+    found: dict[str, Any] = {
+        "readouts": readouts,
+        "classification": readouts[headline],
+        "classification_readout": headline,
+        "per_class": table.table.rows(answers.classes),
+        "confusion": {"classes": answers.classes, "counts": table.counts_CC.tolist()},
+    }
+    if answers.probabilities_NC is not None and len(answers.truth_N):
+        found["calibration"] = plain(calibration(answers.probabilities_NC, answers.truth_N).values)
+    return found
+
+
+def _retrieved(answers: Answers) -> RetrievalResult:
+    assert answers.embeddings_ND is not None
+    others = len(answers.truth_N) - 1
+    wanted = [f"recall@{k}" for k in AT] + list(WHOLE)
+    # A tiny set has no tenth neighbour: what is not defined is left out, never computed on less.
+    kept = [name for name in wanted if "@r" in name or _depth(name) <= others]
+    return retrieval(answers.embeddings_ND, answers.truth_N, metrics=kept, space=answers.space)
+
+
+def _depth(name: str) -> int:
+    return int(name.partition("@")[2]) if name.partition("@")[2].isdigit() else 0
+
+
+def _clustered(answers: Answers) -> tuple[dict[str, Any], dict[str, str]]:
+    assert answers.embeddings_ND is not None
+    found = clustering(answers.embeddings_ND, answers.truth_N, space=answers.space)
+    return plain(found.values), found.protocol

@@ -1,0 +1,44 @@
+"""`predict` and `embed`: any number of images, one row each, in order, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from likeness.inference import shards
+from likeness.inference.predictor import Predictor
+from likeness.inference.shards import Written
+from likeness_apps.shell.console import progress, say
+from likeness_apps.shell.domain import Domain
+
+
+def predict(
+    domain: Domain, model: Path, source: Path, out: Path, batch_size: int, *, quiet: bool = False
+) -> int:
+    """Write labels and probabilities of every image; returns the exit code (0 if any row is ok)."""
+    return _write(domain, shards.predict, model, source, out, batch_size, quiet=quiet)
+
+
+def embed(
+    domain: Domain, model: Path, source: Path, out: Path, batch_size: int, *, quiet: bool = False
+) -> int:
+    """Write the embedding of every image; returns the exit code (0 if any row is ok)."""
+    return _write(domain, shards.embed, model, source, out, batch_size, quiet=quiet)
+
+
+def _write(
+    domain: Domain,
+    work: Callable[..., Written],
+    model: Path,
+    source: Path,
+    out: Path,
+    batch_size: int,
+    *,
+    quiet: bool,
+) -> int:
+    predictor = Predictor(model, batch_size=batch_size)
+    with progress(f"{domain.name}: {work.__name__}", quiet=quiet) as advance:
+        written = work(predictor, source, out, on_progress=advance)
+    resumed = f", {written.resumed} of them from an earlier call" if written.resumed else ""
+    say(f"{out}: {written.ok} ok, {written.errors} errors{resumed}", quiet=quiet)
+    return written.exit_code

@@ -1,0 +1,150 @@
+"""What an evaluation leaves behind: predictions.csv, metrics.json, embeddings.npy, report.html.
+
+Shapes: N = items, C = classes, D = embedding dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from likeness.data.decode import DecodeError, decode
+from likeness.files import atomic_path, write_json
+from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.measure import Answers, Measured
+from likeness_apps.shell.report.data import ReportData
+from likeness_apps.shell.report.html import write_report
+
+TILE = 96  # pixels; reports show small pictures only
+
+
+def predictions_table(
+    rows: pd.DataFrame, answers: Answers, measured: Measured, model_id: str
+) -> pd.DataFrame:
+    """One row per item: path, status, reason, truth, label, p_<class>, correct, group, model_id.
+
+    Args:
+        rows: the table rows of the N items, with path and group.
+        answers: of these items, in this order.
+        measured: its per-item values become columns.
+        model_id: who answered; "" if nobody knows.
+    """
+    headline = next(iter(answers.readouts.values()))
+    names = np.array(answers.classes, dtype=object)
+    table = pd.DataFrame(
+        {
+            "path": rows["path"].to_numpy(),
+            "status": "ok",
+            "reason": "",
+            "truth": names[answers.truth_N],
+            "label": names[headline],
+        }
+    )
+    if answers.probabilities_NC is not None:
+        columns = [f"p_{name}" for name in answers.classes]
+        table[columns] = answers.probabilities_NC.astype(np.float32)
+    table["correct"] = headline == answers.truth_N
+    table["group"] = rows["group"].to_numpy()
+    for name in measured.per_item.columns:
+        table[name] = measured.per_item[name].to_numpy()
+    table["model_id"] = model_id
+    return table
+
+
+def write_results(
+    out: Path,
+    metrics: Mapping[str, Any],
+    predictions: pd.DataFrame,
+    embeddings_ND: np.ndarray | None,
+) -> None:
+    """predictions.csv, embeddings.npy (rows with status ok, in that order) and metrics.json.
+
+    metrics.json comes last: where it is, the rest is whole.
+    """
+    with atomic_path(out / "predictions.csv") as temporary:
+        predictions.to_csv(temporary, index=False, lineterminator="\n")
+    if embeddings_ND is not None:
+        with atomic_path(out / "embeddings.npy") as temporary, temporary.open("wb") as handle:
+            np.save(handle, embeddings_ND.astype(np.float32), allow_pickle=False)
+    write_json(out / "metrics.json", metrics)
+
+
+def report_of(
+    path: Path,
+    domain: Domain,
+    *,
+    title: str,
+    folder: Path | None,
+    metrics: Mapping[str, Any],
+    predictions: pd.DataFrame,
+    embeddings_ND: np.ndarray | None,
+    space: Any = "cosine",
+    run: Path | None = None,
+    card: str = "",
+    provenance: Mapping[str, Any] | None = None,
+    include_images: bool = False,
+) -> None:
+    """report.html from what was measured; parts of a run (curves, findings, card) where there is one.
+
+    Args:
+        path: the HTML file.
+        domain: the application.
+        title: the heading.
+        folder: the root of the images, for tiles; None shows none.
+        metrics: metrics.json.
+        predictions: predictions.csv.
+        embeddings_ND: of the rows with status ok.
+        space: how they are compared.
+        run: a run directory whose logs, findings and card belong to the page.
+        card: the model card, if there is no run.
+        provenance: of the model, if there is no run.
+        include_images: put small pictures into the page.
+    """
+    if run is not None:
+        readme = run / "model" / "README.md"
+        card = card or (readme.read_text(encoding="utf-8") if readme.is_file() else "")
+    data = ReportData(
+        title=title,
+        app=domain.name,
+        metrics=metrics,
+        predictions=predictions,
+        embeddings_ND=embeddings_ND,
+        space=space,
+        epochs=_table(run, "logs/epochs.csv"),
+        findings=_table(run, "findings.csv"),
+        provenance=provenance or {},
+        card=card,
+        thumbnail=None if folder is None else (lambda name: thumbnail(folder / name)),
+    )
+    write_report(path, data, include_images=include_images)
+
+
+def thumbnail(path: Path) -> np.ndarray | None:
+    """A small 8-bit RGB picture of a file for people, or None if it cannot be read.
+
+    Other pixel types are stretched from their 2nd to their 98th percentile; of more than three
+    bands the first three are shown.
+    """
+    try:
+        image_HWC = decode(path, min_side=TILE)
+    except DecodeError:
+        return None
+    if image_HWC.shape[2] < 3:
+        image_HWC = np.repeat(image_HWC[..., :1], 3, axis=2)
+    image_HWC = image_HWC[..., :3]
+    if image_HWC.dtype == np.uint8:
+        return np.ascontiguousarray(image_HWC)
+    values = image_HWC.astype(np.float64)
+    low, high = np.nanpercentile(values, [2, 98])
+    scaled = (values - low) / max(high - low, 1e-12) * 255.0
+    return np.nan_to_num(scaled).clip(0, 255).astype(np.uint8)
+
+
+def _table(run: Path | None, name: str) -> pd.DataFrame | None:
+    if run is None or not (run / name).is_file():
+        return None
+    return pd.read_csv(run / name, keep_default_na=name.startswith("logs"))

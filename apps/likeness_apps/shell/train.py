@@ -1,0 +1,372 @@
+"""`train`: a data set and a configuration in; a run with a model directory and a report out.
+
+Shapes: N = images, C = classes, D = embedding dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from torch import nn
+
+from likeness.bundle import Gallery, save_bundle
+from likeness.card import Card, render_card
+from likeness.config import parse
+from likeness.data.cache import fill_cache, load_side
+from likeness.data.dataset import ImageRows, clean_batches
+from likeness.data.statistics import band_statistics, scale_of
+from likeness.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from likeness.errors import UserError, require
+from likeness.evaluation.calibration import fit_temperature
+from likeness.files import atomic_path, write_text
+from likeness.inference.readouts import class_centres, softmax
+from likeness.models import CLASS, EMBEDDING, Embedder, build_embedder
+from likeness.objective import build_objective
+from likeness.provenance import collect_provenance
+from likeness.sampling import build_plan
+from likeness.training.loop import FitResult, fit
+from likeness.training.run import TrainingData
+from likeness.training.spec import RunSpec
+from likeness_apps.shell import configs
+from likeness_apps.shell.console import figure, progress, say, show_table
+from likeness_apps.shell.data import Prepared, prepare
+from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.inspect import write_findings
+from likeness_apps.shell.measure import Answers, Measured, measure, validation_scores
+from likeness_apps.shell.results import predictions_table, report_of
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """The network's answers to the rows of one split.
+
+    Attributes:
+        embeddings_ND: raw embeddings of the default head, float32.
+        logits_NC: of the class layer.
+        kept_N: positions in the split that could be decoded.
+    """
+
+    embeddings_ND: np.ndarray
+    logits_NC: np.ndarray
+    kept_N: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One split, ready to be read: images, class numbers, and the table rows behind them."""
+
+    images: ImageRows
+    labels_N: np.ndarray
+    table: pd.DataFrame
+
+
+def train(
+    domain: Domain,
+    data: Path,
+    out: Path,
+    *,
+    config: str | None = None,
+    changes: Sequence[str] = (),
+    resume: bool = False,
+    tensorboard: bool = False,
+    include_images: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Train, measure on validation, and write the run.
+
+    Args:
+        domain: the application.
+        data: a data set in a known layout, or a table.
+        out: the run directory.
+        config: a shipped name or a YAML file; None takes the domain's default.
+        changes: `a.b=c` items.
+        resume: continue a stopped run.
+        tensorboard: log there too.
+        include_images: put small pictures into report.html.
+        quiet: no progress, no table.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        UserError: for a mistake in configuration or data, or a run directory that exists.
+    """
+    raw = configs.load(domain.folder, config or domain.default_config, changes)
+    given_bands = (raw.get("model") or {}).get("bands")
+    spec = parse(RunSpec, raw)
+    if not resume:
+        require(not _occupied(out), "out", "a new directory, or used with --resume", str(out))
+    prepared = prepare(domain, data, spec.data, seed=spec.seed, quiet=quiet)
+    spec = _with_bands(spec, prepared.bands, given_bands)
+    torch.manual_seed(spec.seed)
+    classes = prepared.manifest.classes
+    embedder = build_embedder(spec.model, num_classes=len(classes))
+    preprocessing = _preprocessing(spec, prepared)
+    write_text(out / "config.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
+    write_findings(out / "findings.csv", prepared.checked)
+    _write_table(out / "splits.csv", prepared.splits)
+
+    splits = {
+        name: _split(prepared, name, spec, preprocessing, quiet=quiet) for name in ("train", "val")
+    }
+    result = _fit(
+        out, spec, embedder, prepared, splits, resume=resume, tensorboard=tensorboard, quiet=quiet
+    )
+    measured, table, gallery = _finish(
+        domain, out, spec, embedder, prepared, splits, preprocessing, result
+    )
+    report_of(
+        out / "report.html",
+        domain,
+        title=f"Training run {out.name} (validation split)",
+        folder=prepared.manifest.root,
+        metrics=measured.metrics,
+        predictions=table,
+        embeddings_ND=gallery,
+        space=spec.model.space,
+        run=out,
+        include_images=include_images,
+    )
+    _show(out, result, measured, quiet=quiet)
+    return out
+
+
+def answer(embedder: nn.Module, split: Split, *, batch_size: int = 128) -> Raw:
+    """Run the network over a split as it is, in evaluation mode; unreadable images are left out."""
+    mode = embedder.training
+    embedder.eval()
+    embeddings: list[np.ndarray] = []
+    logits: list[np.ndarray] = []
+    kept: list[int] = []
+    device = next(embedder.parameters()).device
+    with torch.inference_mode():
+        for batch in clean_batches(split.images, batch_size=batch_size):
+            if not batch.rows:
+                continue
+            outputs = embedder(batch.images_NCSS.to(device))
+            embeddings.append(outputs.embeddings[EMBEDDING].float().cpu().numpy())
+            logits.append(outputs.logits[CLASS].float().cpu().numpy())
+            kept.extend(batch.rows)
+    embedder.train(mode)
+    return Raw(np.concatenate(embeddings), np.concatenate(logits), np.array(kept))
+
+
+def _validate(
+    split: Split, classes: list[str], space: Any, embedder: nn.Module
+) -> dict[str, float]:
+    return validation_scores(_answers(answer(embedder, split), split, classes, space))
+
+
+def _answers(
+    raw: Raw, split: Split, classes: list[str], space: Any, temperature: float = 1.0
+) -> Answers:
+    return Answers(
+        truth_N=split.labels_N[raw.kept_N],
+        classes=classes,
+        groups_N=split.table["group"].to_numpy()[raw.kept_N],
+        readouts={"softmax": raw.logits_NC.argmax(1)},
+        probabilities_NC=softmax(raw.logits_NC, temperature),
+        embeddings_ND=raw.embeddings_ND,
+        space=space,
+    )
+
+
+def _fit(
+    out: Path,
+    spec: RunSpec,
+    embedder: Embedder,
+    prepared: Prepared,
+    splits: dict[str, Split],
+    *,
+    resume: bool,
+    tensorboard: bool,
+    quiet: bool,
+) -> FitResult:
+    training = splits["train"]
+    classes = prepared.manifest.classes
+    counts = np.bincount(training.labels_N, minlength=len(classes))
+    objective = build_objective(
+        spec.objective,
+        num_classes=len(classes),
+        dims={EMBEDDING: embedder.embedding_dim},
+        class_counts=counts.tolist(),
+    )
+    groups = pd.factorize(training.table["group"])[0]
+    return fit(
+        out,
+        spec,
+        embedder,
+        objective,
+        TrainingData(
+            images=training.images,
+            labels=torch.from_numpy(training.labels_N),
+            names=training.table["path"].tolist(),
+            columns={"group": torch.from_numpy(groups)},
+            hash=prepared.data_hash,
+        ),
+        build_plan(spec.sampler, training.labels_N, seed=spec.seed),
+        partial(_validate, splits["val"], classes, spec.model.space),
+        resume=resume,
+        quiet=quiet,
+        tensorboard=tensorboard,
+    )
+
+
+def _finish(
+    domain: Domain,
+    out: Path,
+    spec: RunSpec,
+    embedder: Embedder,
+    prepared: Prepared,
+    splits: dict[str, Split],
+    preprocessing: Preprocessing,
+    result: FitResult,
+) -> tuple[Measured, pd.DataFrame, np.ndarray]:
+    """Read-outs from training images, temperature and figures from validation, then the bundle."""
+    classes, space = prepared.manifest.classes, spec.model.space
+    known, held = answer(embedder, splits["train"]), answer(embedder, splits["val"])
+    labels_N = splits["train"].labels_N[known.kept_N]
+    centres_CD = class_centres(known.embeddings_ND, labels_N, num_classes=len(classes), space=space)
+    temperature = fit_temperature(held.logits_NC, splits["val"].labels_N[held.kept_N])
+    answers = _answers(held, splits["val"], classes, space, temperature.value)
+    measured = measure(answers)
+    metrics = {
+        **measured.metrics,
+        "protocol": spec.data.protocol or "holdout",
+        "split": "val",
+        "temperature": {"softmax": temperature.value},
+        "best_epoch": result.best_epoch,
+    }
+    licence = domain.licences.get(prepared.manifest.layout)
+    provenance = collect_provenance(seed=spec.seed, data_hash=prepared.data_hash)
+    provenance |= {"data_licence": licence, "layout": prepared.manifest.layout}
+    model_id = save_bundle(
+        out / "model",
+        embedder,
+        config=spec.model_dump(mode="json"),
+        classes=classes,
+        preprocessing=preprocessing,
+        splits=prepared.splits,
+        metrics=metrics,
+        provenance=provenance,
+        card=render_card(_card(domain, prepared, spec, licence, temperature.value), metrics),
+        centres_CD=torch.from_numpy(centres_CD),
+        gallery=Gallery(
+            torch.from_numpy(known.embeddings_ND), torch.from_numpy(labels_N.astype(np.int64))
+        ),
+    )
+    rows = splits["val"].table.iloc[held.kept_N]
+    table = predictions_table(rows, answers, measured, model_id)
+    return Measured(metrics, measured.per_item), table, held.embeddings_ND
+
+
+def _card(
+    domain: Domain, prepared: Prepared, spec: RunSpec, licence: str | None, temperature: float
+) -> Card:
+    counts = prepared.manifest.table["split"].value_counts()
+    numbers = ", ".join(f"{counts.get(name, 0)} for {name}" for name in ("train", "val", "test"))
+    return Card(
+        title=f"{domain.name}: {len(prepared.manifest.classes)} classes, {spec.model.backbone}",
+        intended_use=domain.card.intended_use,
+        out_of_scope=domain.card.out_of_scope,
+        data=(
+            f"Layout `{prepared.manifest.layout}`, {len(prepared.manifest.table)} images: "
+            f"{numbers}. Classes: {', '.join(prepared.manifest.classes)}."
+        ),
+        data_licence=licence,
+        data_terms=licence or "",
+        consent=domain.card.consent,
+        limits=domain.card.limits,
+        operating_point=(
+            "The most probable class; there is no threshold. Probabilities are divided by the "
+            f"temperature {temperature:.3g}, fitted on the validation split."
+        ),
+    )
+
+
+def _with_bands(spec: RunSpec, bands: int, given: int | None) -> RunSpec:
+    """The images say how many bands there are, unless the configuration did."""
+    if given is None and spec.model.bands != bands:
+        return spec.model_copy(update={"model": spec.model.model_copy(update={"bands": bands})})
+    fits = spec.model.bands == bands or (spec.model.bands == 3 and bands == 1)
+    require(fits, "model.bands", f"the images' {bands}", spec.model.bands)
+    return spec
+
+
+def _preprocessing(spec: RunSpec, prepared: Prepared) -> Preprocessing:
+    bands, scale = spec.model.bands, scale_of(prepared.dtype)
+    if spec.model.weights == "imagenet" and bands == 3:
+        mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
+    else:
+        paths = prepared.manifest.rows("train")["path"].tolist()
+        mean, std = band_statistics(prepared.manifest.root, paths, scale=scale, seed=spec.seed)
+        if len(mean) == 1 and bands == 3:
+            mean, std = mean * 3, std * 3
+    return Preprocessing(
+        bands=bands,
+        size=spec.model.image_size,
+        resize=spec.data.resize,
+        mean=mean,
+        std=std,
+        scale=scale,
+    )
+
+
+def _split(
+    prepared: Prepared, name: str, spec: RunSpec, preprocessing: Preprocessing, *, quiet: bool
+) -> Split:
+    rows = prepared.manifest.rows(name).reset_index(drop=True)
+    augmentation = spec.data.augmentation if name == "train" else None
+    paths = rows["path"].tolist()
+    with progress(f"decoding {name}", quiet=quiet) as advance:
+        cache = fill_cache(
+            prepared.manifest.root,
+            paths,
+            preprocessing,
+            side=load_side(preprocessing, augmentation),
+            limit_bytes=int(spec.data.cache_gib * GIB),
+            on_progress=advance,
+        )
+    images = ImageRows(
+        prepared.manifest.root,
+        paths,
+        preprocessing,
+        augmentation=augmentation,
+        cache=cache,
+        seed=spec.seed,
+    )
+    number = {label: index for index, label in enumerate(prepared.manifest.classes)}
+    labels_N = np.array([number[label] for label in rows["label"]], dtype=np.int64)
+    return Split(images, labels_N, rows)
+
+
+def _occupied(out: Path) -> bool:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"out must be a directory, got the file {out}")
+    return out.is_dir() and any(out.iterdir())
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _show(out: Path, result: FitResult, measured: Measured, *, quiet: bool) -> None:
+    rows = [
+        (name, figure(value))
+        for family in ("classification", "retrieval")
+        for name, value in measured.metrics.get(family, {}).items()
+    ]
+    title = f"Validation, best epoch {result.best_epoch} of {result.epochs}"
+    show_table(title, ("measure", "value [95 % interval]"), rows, quiet=quiet)
+    say(f"{out / 'model'}: the model;  {out / 'report.html'}: the report", quiet=quiet)

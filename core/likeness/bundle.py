@@ -1,0 +1,333 @@
+"""A model is a directory: everything needed to use it elsewhere, and no pickle.
+
+Files: `weights.safetensors` (the network, and under `readout.` the class centres and the training
+gallery of the k-NN read-out), `config.yaml`, `labels.json`, `preprocessing.json`, `splits.csv`,
+`metrics.json`, `provenance.json` (with the SHA-256 of all others) and `README.md` (the card).
+
+Shapes: C = classes, D = embedding, M = gallery items.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from likeness.card import check_card
+from likeness.config import parse
+from likeness.data.transforms import Preprocessing
+from likeness.errors import UserError, require
+from likeness.files import atomic_directory, atomic_path, write_json, write_text
+from likeness.models.embedder import Embedder, build_embedder
+from likeness.models.pretrained import first_difference
+from likeness.models.spec import ModelSpec, Space
+from likeness.provenance import (
+    PROVENANCE_FILE,
+    SPLIT_COLUMNS,
+    UNREADABLE,
+    WEIGHTS_FILE,
+    read_provenance,
+    resolve_model,
+    seal,
+)
+
+_READOUT = "readout."
+_CENTRES = f"{_READOUT}centres"
+_GALLERY = f"{_READOUT}gallery"
+_GALLERY_LABELS = f"{_READOUT}gallery_labels"
+_ID_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The items that the k-NN read-out asks.
+
+    Attributes:
+        embeddings_MD: raw embeddings of the default head.
+        labels_M: class numbers, int64 in [0, C).
+    """
+
+    embeddings_MD: Float[Tensor, "M D"]
+    labels_M: Int[Tensor, " M"]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model directory, read and verified.
+
+    Attributes:
+        embedder: the network, on the CPU, in evaluation mode.
+        config: the resolved configuration of the run; `model` holds the ModelSpec.
+        classes: class names; their order is the order of the logits.
+        preprocessing: from a decoded image to the network's input.
+        splits: which row was in which split, with content hashes; all columns text.
+        metrics: what was measured on validation data.
+        provenance: see `likeness.provenance`.
+        card: the model card, Markdown.
+        centres_CD: class centres in the embedding, or None.
+        gallery: the training embeddings for the k-NN read-out, or None.
+        model_id: the first 12 hexadecimal digits of the weights' SHA-256.
+        path: the directory.
+    """
+
+    embedder: Embedder
+    config: dict[str, Any]
+    classes: list[str]
+    preprocessing: Preprocessing
+    splits: pd.DataFrame
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+    card: str
+    centres_CD: Float[Tensor, "C D"] | None
+    gallery: Gallery | None
+    model_id: str
+    path: Path
+
+    @property
+    def space(self) -> Space:
+        """How embeddings are compared."""
+        return self.embedder.spec.space
+
+    @property
+    def data_licence(self) -> str | None:
+        """The licence of the training data; None where `train` was not told."""
+        licence = self.provenance.get("data_licence")
+        return str(licence) if licence else None
+
+
+def save_bundle(
+    directory: Path | str,
+    embedder: Embedder,
+    *,
+    config: Mapping[str, Any],
+    classes: list[str],
+    preprocessing: Preprocessing,
+    splits: pd.DataFrame,
+    metrics: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    card: str,
+    centres_CD: Float[Tensor, "C D"] | None = None,
+    gallery: Gallery | None = None,
+) -> str:
+    """Write a model directory; killed at any moment it leaves the old model or the new one.
+
+    Args:
+        directory: the model directory, such as RUN/model.
+        embedder: the network; its device and mode are left as they are.
+        config: plain data; `model`, where given, must be the embedder's ModelSpec.
+        classes: class names in the order of the logits.
+        preprocessing: what the images went through; its bands and size are the model's.
+        splits: at least `path`, `label`, `split`, `group`, `sha256`.
+        metrics: plain data.
+        provenance: as `collect_provenance` gives it, with `data_licence` where it is known.
+        card: Markdown with the required sections, see `likeness.card`.
+        centres_CD: class centres, finite.
+        gallery: training embeddings and labels.
+
+    Returns:
+        The model id.
+
+    Raises:
+        UserError: if the parts do not fit each other, if `directory` holds something else than a
+            model, or if it cannot be written.
+    """
+    directory = Path(directory)
+    spec = embedder.spec.model_dump(mode="json")
+    settings = {**config, "model": spec}
+    given = config.get("model", spec)
+    require(given == spec, "config['model']", f"the embedder's own options, {spec!r}", given)
+    _check_parts(embedder, classes, preprocessing, centres_CD, gallery)
+    check_card(card)
+    _check_splits(splits)
+    _check_target(directory)
+    with atomic_directory(directory) as new:
+        _save_weights(new / WEIGHTS_FILE, _tensors(embedder, centres_CD, gallery))
+        write_text(
+            new / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+        )
+        write_json(new / "labels.json", {"classes": classes})
+        write_json(new / "preprocessing.json", preprocessing.model_dump(mode="json"))
+        with atomic_path(new / "splits.csv") as table:
+            splits.to_csv(table, index=False)
+        write_json(new / "metrics.json", metrics)
+        write_text(new / "README.md", card)
+        sealed = seal(new, provenance)
+        write_json(new / PROVENANCE_FILE, sealed)
+    model_id: str = sealed["files"][WEIGHTS_FILE][:_ID_LENGTH]
+    return model_id
+
+
+def load_bundle(path: Path | str) -> Bundle:
+    """Read a model directory, or the one in a run directory, and verify all of it.
+
+    Args:
+        path: a model or run directory.
+
+    Raises:
+        UserError: in one sentence, if it is no model, of another format version, incomplete,
+            changed since it was written, or if its parts do not fit each other.
+    """
+    directory = resolve_model(path)
+    provenance = read_provenance(directory)
+    config = _read_config(directory / "config.yaml")
+    spec = parse(ModelSpec, config["model"], f"{directory / 'config.yaml'}: model")
+    classes = _read_json(directory / "labels.json").get("classes")
+    named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if not named or classes is None:
+        raise UserError(f"model must list its classes, got {directory / 'labels.json'}")
+    preprocessing = parse(
+        Preprocessing,
+        _read_json(directory / "preprocessing.json"),
+        str(directory / "preprocessing.json"),
+    )
+    tensors = _load_weights(directory / WEIGHTS_FILE)
+    embedder, readout = _rebuild(spec, tensors, len(classes), directory)
+    gallery = None
+    if _GALLERY in readout and _GALLERY_LABELS in readout:
+        gallery = Gallery(readout[_GALLERY], readout[_GALLERY_LABELS])
+    centres_CD = readout.get(_CENTRES)
+    _check_parts(embedder, classes, preprocessing, centres_CD, gallery)
+    return Bundle(
+        embedder=embedder,
+        config=config,
+        classes=classes,
+        preprocessing=preprocessing,
+        splits=pd.read_csv(directory / "splits.csv", dtype=str, keep_default_na=False),
+        metrics=_read_json(directory / "metrics.json"),
+        provenance=provenance,
+        card=(directory / "README.md").read_text(encoding="utf-8"),
+        centres_CD=centres_CD,
+        gallery=gallery,
+        model_id=provenance["files"][WEIGHTS_FILE][:_ID_LENGTH],
+        path=directory,
+    )
+
+
+def _check_splits(splits: pd.DataFrame) -> None:
+    missing = [name for name in SPLIT_COLUMNS if name not in splits.columns]
+    require(not missing, "splits", f"a table with {', '.join(SPLIT_COLUMNS)}", list(splits.columns))
+
+
+def _check_target(directory: Path) -> None:
+    """Replace nothing but a model: a mistyped path must not cost a folder of images."""
+    if not directory.exists():
+        return
+    replaceable = directory.is_dir() and (
+        (directory / PROVENANCE_FILE).is_file() or not any(directory.iterdir())
+    )
+    require(replaceable, "out", "a new directory or an older model", str(directory))
+
+
+def _check_parts(
+    embedder: Embedder,
+    classes: list[str],
+    preprocessing: Preprocessing,
+    centres_CD: Tensor | None,
+    gallery: Gallery | None,
+) -> None:
+    spec, count, dim = embedder.spec, len(classes), embedder.embedding_dim
+    require(len(set(classes)) == count, "classes", "different names", classes)
+    # A model without a class layer may still have centres, so it may name any classes.
+    fits = embedder.num_classes in (0, count)
+    require(fits, "classes", f"one name for each of {embedder.num_classes} logits", count)
+    bands, size = preprocessing.bands, preprocessing.size
+    require(bands == spec.bands, "preprocessing.bands", f"the model's {spec.bands}", bands)
+    require(size == spec.image_size, "preprocessing.size", f"the model's {spec.image_size}", size)
+    if centres_CD is not None:
+        shape = tuple(centres_CD.shape)
+        require(shape == (count, dim), "centres_CD", f"of shape ({count}, {dim})", shape)
+        bad = int((~torch.isfinite(centres_CD)).sum())
+        if bad:
+            raise UserError(f"centres_CD must be finite, got {bad} values that are not")
+    if gallery is not None:
+        shape = tuple(gallery.embeddings_MD.shape)
+        labels_M = gallery.labels_M
+        wanted = (len(labels_M), dim)
+        require(shape == wanted, "gallery.embeddings_MD", f"of shape {wanted}", shape)
+        inside = not len(labels_M) or bool(((labels_M >= 0) & (labels_M < count)).all())
+        require(inside, "gallery.labels_M", f"class numbers under {count}", labels_M.tolist()[:5])
+
+
+def _tensors(
+    embedder: Embedder, centres_CD: Tensor | None, gallery: Gallery | None
+) -> dict[str, Tensor]:
+    tensors = dict(embedder.state_dict())
+    if centres_CD is not None:
+        tensors[_CENTRES] = centres_CD
+    if gallery is not None:
+        tensors[_GALLERY] = gallery.embeddings_MD
+        tensors[_GALLERY_LABELS] = gallery.labels_M
+    # Copies in plain memory order: safetensors takes neither channels_last nor shared storage.
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
+def _save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise UserError(
+            f"out must be a writable place with free space, got {path.parent}: {error}"
+        ) from error
+
+
+def _load_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"model must hold whole weights, got {path}: {error}") from error
+    # What was read is mapped memory: a copy survives whatever happens to the file.
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def _rebuild(
+    spec: ModelSpec, tensors: dict[str, Tensor], num_classes: int, directory: Path
+) -> tuple[Embedder, dict[str, Tensor]]:
+    """The network filled with the weights, and the read-out tensors."""
+    readout = {name: tensor for name, tensor in tensors.items() if name.startswith(_READOUT)}
+    network = {name: tensor for name, tensor in tensors.items() if name not in readout}
+    outputs = num_classes if any(name.startswith("classifiers.") for name in network) else 0
+    with torch.device("meta"):  # no random weights are drawn: loading leaves the generator alone
+        embedder = build_embedder(spec.model_copy(update={"weights": "none"}), num_classes=outputs)
+    difference = first_difference(embedder.state_dict(), network)
+    if difference is not None:
+        raise UserError(
+            f"model must hold weights that fit its config.yaml, got {directory}: {difference}"
+        )
+    embedder.load_state_dict(network, assign=True)
+    if spec.channels_last:
+        embedder = embedder.to(memory_format=torch.channels_last)
+    embedder.spec = spec  # keep where training started from
+    return embedder.eval(), readout
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, *UNREADABLE) as error:
+        raise UserError(f"model must hold a readable config.yaml, got {path}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise UserError(f"model must have a config.yaml with the key 'model', got {path}")
+    return config
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except UNREADABLE as error:
+        raise UserError(f"model must hold a readable {path.name}, got {path}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"model must hold a readable {path.name}, got {path}")
+    return value

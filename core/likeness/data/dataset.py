@@ -1,0 +1,143 @@
+"""Images by row number, for training and for everything after it.
+
+Legend: N images, C bands, S side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Shaped
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from likeness.data.cache import ImageCache, load_image, load_side, ordered_map
+from likeness.data.decode import DecodeError
+from likeness.data.transforms import Augmentation, Preprocessing, augment, to_tensor
+from likeness.errors import require
+
+Item = int | tuple[int, int, int]
+
+
+class ImageRows(Dataset[tuple[Tensor, int]]):
+    """The images of a table's rows.
+
+    `rows[row]` is the image exactly as the finished model will see it. `rows[row, step, slot]` is
+    an augmented one, whose random numbers depend on (seed, step, slot in the batch) only: not on
+    the worker, nor on what was loaded before. Whether there is a cache changes no pixel.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        paths: Sequence[str],
+        preprocessing: Preprocessing,
+        *,
+        augmentation: Augmentation | None = None,
+        cache: ImageCache | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Describe the rows; nothing is read yet.
+
+        Args:
+            root: the folder that `paths` are relative to.
+            paths: one image per row.
+            preprocessing: as the model takes it.
+            augmentation: for items with a step and a slot; None leaves these images clean too.
+            cache: from `fill_cache` for the same paths and preprocessing.
+            seed: of the run, >= 0.
+
+        Raises:
+            UserError: if the cache has other rows, or another side than `size` and
+                `load_side(preprocessing, augmentation)`.
+        """
+        require(seed >= 0, "seed", ">= 0", seed)
+        self.root = Path(root)
+        self.paths = list(paths)
+        self.preprocessing = preprocessing
+        self.augmentation = augmentation
+        self.cache = cache
+        self.seed = seed
+        self.train_side = load_side(preprocessing, augmentation)
+        if cache is not None:
+            sides = (preprocessing.size, self.train_side)
+            require(len(cache.slots) == len(self.paths), "cache", "of these rows", len(cache.slots))
+            require(cache.side in sides, "cache side", f"one of {sides}", cache.side)
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self.paths)
+
+    def __getitem__(self, item: Item) -> tuple[Float32[Tensor, "C S S"], int]:
+        """An image as the network takes it, and its row.
+
+        Raises:
+            DecodeError: naming the file, if it cannot be decoded.
+        """
+        if isinstance(item, tuple):
+            row, step, slot = (int(part) for part in item)
+        else:
+            row, step, slot = int(item), 0, 0
+        if not isinstance(item, tuple) or self.augmentation is None:
+            return to_tensor(self._load(row, self.preprocessing.size), self.preprocessing), row
+        generator = np.random.default_rng((self.seed, step, slot))
+        image_SSC = self._load(row, self.train_side)
+        size = self.preprocessing.size
+        changed_SSC = augment(image_SSC, self.augmentation, generator, size=size)
+        return to_tensor(changed_SSC, self.preprocessing), row
+
+    def _load(self, row: int, side: int) -> Shaped[np.ndarray, "S S C"]:
+        if self.cache is not None and self.cache.side == side:
+            kept = self.cache.get(row)
+            if kept is not None:
+                return kept
+        return load_image(self.root / self.paths[row], self.preprocessing, side=side)
+
+
+class ImageBatch(NamedTuple):
+    """Some clean images, in row order.
+
+    Attributes:
+        images_NCSS: the images that could be read.
+        rows: their row numbers.
+        failed: row -> reason, for rows of this batch that could not be read.
+    """
+
+    images_NCSS: Float32[Tensor, "N C S S"]
+    rows: list[int]
+    failed: dict[int, str]
+
+
+def clean_batches(rows: ImageRows, *, batch_size: int, workers: int = 2) -> Iterator[ImageBatch]:
+    """All rows in order, not augmented, decoded by threads a little ahead; bad files stop nothing.
+
+    Args:
+        rows: what to read.
+        batch_size: rows per batch, >= 1; failed rows leave a batch smaller, at worst empty.
+        workers: threads that decode.
+    """
+    require(batch_size >= 1, "batch_size", ">= 1", batch_size)
+
+    def load(row: int) -> Tensor | DecodeError:
+        try:
+            return rows[row][0]
+        except DecodeError as error:
+            return error
+
+    side, bands = rows.preprocessing.size, rows.preprocessing.bands
+    results = ordered_map(load, range(len(rows)), workers=workers)
+    for start in range(0, len(rows), batch_size):
+        batch = range(start, min(start + batch_size, len(rows)))
+        good: dict[int, Tensor] = {}
+        failed: dict[int, str] = {}
+        for row, result in zip(batch, results, strict=False):
+            if isinstance(result, DecodeError):
+                failed[row] = result.reason
+            else:
+                good[row] = result
+        empty = torch.empty((0, bands, side, side))
+        yield ImageBatch(torch.stack(list(good.values())) if good else empty, list(good), failed)

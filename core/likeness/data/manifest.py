@@ -1,0 +1,282 @@
+"""One table of images: what every layout is read into, and what everything else reads.
+
+Columns: `path` (posix, relative to the root), `label` ("" = unlabelled), `split` ("", train, val
+or test), `group` (what must not straddle a split; the image itself where nothing else is known),
+then whatever an application adds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from likeness.data.findings import Finding, sort_findings
+from likeness.errors import UserError, require
+from likeness.files import atomic_path
+
+COLUMNS = ("path", "label", "split", "group")
+SPLITS = ("train", "val", "test")
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+IMAGE_SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff"),
+        *(".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".j2k"),
+    )
+)
+TABLE_SUFFIXES = frozenset((".csv", ".tsv", ".parquet", ".pq"))
+_SYSTEM = frozenset(("__macosx", "thumbs.db", "desktop.ini"))
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """A set of images.
+
+    Attributes:
+        root: the folder that the paths in `table` are relative to.
+        table: one row per image with at least `COLUMNS`, all text, and a RangeIndex.
+        layout: what was recognised; also the name of the dataset card where there is one.
+        findings: what was noticed while recognising.
+    """
+
+    root: Path
+    table: pd.DataFrame
+    layout: str
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels in use, sorted; their order is the order of class numbers everywhere."""
+        return sorted(set(self.table["label"]) - {""})
+
+    def with_table(self, table: pd.DataFrame) -> Manifest:
+        """The same set with other rows or columns."""
+        return replace(self, table=table.reset_index(drop=True))
+
+    def rows(self, split: str) -> pd.DataFrame:
+        """The rows of one split; their index is the position in `table`.
+
+        Raises:
+            UserError: if `split` is not one of "", train, val, test.
+        """
+        require(split in ("", *SPLITS), "split", f"one of {', '.join(SPLITS)}", split)
+        return self.table[self.table["split"] == split]
+
+    def file(self, path: str) -> Path:
+        """Where the image of a row is."""
+        return self.root / path
+
+    def write_csv(self, path: Path | str) -> None:
+        """Write the table atomically; `read_table` reads it back if it lies in the root."""
+        with atomic_path(path) as temporary:
+            self.table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def build(
+    root: Path,
+    columns: Mapping[str, Sequence[Any]],
+    layout: str,
+    findings: Sequence[Finding] = (),
+) -> Manifest:
+    """Make a Manifest: missing standard columns are filled in, rows are sorted by path.
+
+    Args:
+        root: the folder that the paths are relative to.
+        columns: at least `path`; `label`, `split` and `group` as text; further columns as they are.
+        layout: the name of the layout.
+        findings: what was noticed.
+
+    Returns:
+        The manifest; an empty group has become the image's own path.
+    """
+    paths = [str(path) for path in columns["path"]]
+    text = {name: [str(item) for item in columns.get(name, [""] * len(paths))] for name in COLUMNS}
+    text["group"] = [group or path for group, path in zip(text["group"], text["path"], strict=True)]
+    extra = {name: values for name, values in columns.items() if name not in COLUMNS}
+    table = pd.DataFrame({**text, **extra})
+    table = table.astype(dict.fromkeys(COLUMNS, str)).sort_values("path", kind="stable")
+    return Manifest(root, table.reset_index(drop=True), layout, sort_findings(findings))
+
+
+def read_table(path: Path | str, *, labelled: bool = True) -> Manifest:
+    """Read a CSV (comma, semicolon or tab; UTF-8) or Parquet table of images.
+
+    `path` and `label` are needed, `split` and `group` are optional, further columns are kept: as
+    text from CSV, typed from Parquet. Paths are relative to the table's folder.
+
+    Args:
+        path: a file that ends in .csv, .tsv, .parquet or .pq.
+        labelled: whether every row must have a label; without it `label` may be absent or empty.
+
+    Raises:
+        UserError: naming the column or the row (counted from 1 below the header) if the file is no
+            such table, a column is missing, a path is empty, listed twice or outside the folder, a
+            split name is unknown, or a label is empty.
+    """
+    source = Path(path)
+    frame = _load(source)
+    require(frame.columns.is_unique, source.name, "a table with one column per name", list(frame))
+    needed = ["path", "label"] if labelled else ["path"]
+    for name in needed:
+        if name not in frame.columns:
+            known = ", ".join(map(str, frame.columns)) or "no column"
+            raise UserError(f"{source.name} must have a column {name!r}, got {known}")
+    require(len(frame) > 0, source.name, "a table of at least one image", "no row")
+    columns: dict[str, Any] = {
+        name: _texts(frame[name]) if name in COLUMNS else frame[name].to_numpy()
+        for name in frame.columns
+    }
+    root = source.absolute().parent
+    columns["path"] = _check_paths(columns["path"], root, source.name)
+    if labelled and "" in columns["label"]:
+        row = columns["label"].index("") + 1
+        raise UserError(f"label in row {row} of {source.name} must be given, got ''")
+    if "split" in columns:
+        columns["split"] = _check_splits(columns["split"], source.name)
+    return build(root, columns, "table")
+
+
+def split_name(text: str) -> str | None:
+    """The split that a folder, file or cell names (`Validation` is `val`), or None."""
+    return SPLIT_NAMES.get(text.strip().lower())
+
+
+def images_in(path: Path | str) -> Manifest:
+    """Every image below a folder, or one image file, without labels: what `predict` is given.
+
+    Args:
+        path: a folder, or a file (whose ending does not matter: content decides).
+
+    Raises:
+        UserError: if there is no such path or no image in it.
+    """
+    source = Path(path)
+    require(source.exists(), "input", "an existing folder, image or table", str(path))
+    if source.is_file():
+        return build(source.absolute().parent, {"path": [source.name]}, "images")
+    images, foreign = walk(source)
+    require(images, "input", "a folder with image files in it", str(path))
+    return build(source.absolute(), {"path": images}, "images", foreign_findings(foreign))
+
+
+def walk(root: Path) -> tuple[list[str], list[str]]:
+    """List the files below `root`, following links once.
+
+    Args:
+        root: an existing folder.
+
+    Returns:
+        The image files (by ending) and everything else that was left out (other files, hidden
+        files, hidden or system folders with a `/` behind the name, unopened); posix paths relative
+        to `root`, sorted.
+    """
+    images: list[str] = []
+    foreign: list[str] = []
+    visited = {os.path.realpath(root)}
+    for here, folders, files in os.walk(root, followlinks=True):
+        base = PurePosixPath(Path(here).relative_to(root).as_posix())
+        for name in list(folders):
+            real = os.path.realpath(os.path.join(here, name))
+            if _skipped(name):
+                foreign.append(f"{base / name}/")
+            if _skipped(name) or real in visited:
+                folders.remove(name)  # os.walk goes where this list says
+            visited.add(real)
+        for name in files:
+            image = not _skipped(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+            (images if image else foreign).append(str(base / name))
+    return sorted(images), sorted(foreign)
+
+
+def foreign_findings(paths: Sequence[str]) -> list[Finding]:
+    """One warning for each file or folder that was left out because it is no image."""
+    todo = "nothing, if it is no part of the data; else convert it to an image format"
+    return [Finding("warning", "foreign-file", path, "left out: no image", todo) for path in paths]
+
+
+def _skipped(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
+def _load(source: Path) -> pd.DataFrame:
+    require(source.is_file(), "table", "an existing .csv or .parquet file", str(source))
+    suffix = source.suffix.lower()
+    require(suffix in TABLE_SUFFIXES, "table", "a .csv or .parquet file", str(source))
+    try:
+        if suffix in (".parquet", ".pq"):
+            return pd.read_parquet(source)
+        with source.open(encoding="utf-8-sig") as handle:
+            header = handle.readline()
+        # keep_default_na: "NA" and "None" are class names like any other.
+        frame = pd.read_csv(
+            source,
+            sep=max(",;\t", key=header.count),
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+        )
+        if not isinstance(frame.index, pd.RangeIndex):  # pandas took the first cells for an index
+            raise ValueError("rows with more cells than the header")
+    except (OSError, ValueError, pd.errors.EmptyDataError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{source} must be a readable table, got {reason}") from error
+    return frame.rename(columns=lambda name: str(name).strip())
+
+
+def _texts(column: pd.Series) -> list[str]:
+    """Cells as stripped text: nothing is "", and a whole number stays without a point."""
+    texts = []
+    for cell in column.tolist():
+        if cell is None or cell is pd.NA or (isinstance(cell, float) and np.isnan(cell)):
+            texts.append("")
+        elif isinstance(cell, float) and cell.is_integer():
+            texts.append(str(int(cell)))
+        else:
+            texts.append(str(cell).strip())
+    return texts
+
+
+def _check_paths(paths: list[str], root: Path, table: str) -> list[str]:
+    seen: dict[str, int] = {}
+    for row, text in enumerate(paths, start=1):
+        require(text, f"path in row {row} of {table}", "given", text)
+        path = _inside(text, root)
+        if path is None:
+            raise UserError(
+                f"path in row {row} of {table} must be inside the table's folder, got {text!r}"
+            )
+        if path in seen:
+            raise UserError(
+                f"path in row {row} of {table} must be listed once, got {text!r} as in row "
+                f"{seen[path]}"
+            )
+        seen[path] = row
+    return list(seen)
+
+
+def _inside(text: str, root: Path) -> str | None:
+    """The path relative to `root`, or None if it leads out of it; links are not followed."""
+    given = text.replace("\\", "/")  # tables written on Windows
+    full = os.path.normpath(os.path.join(root, given))
+    relative = os.path.relpath(full, root)
+    if relative in (".", "..") or relative.startswith(f"..{os.sep}"):
+        return None
+    return Path(relative).as_posix()
+
+
+def _check_splits(cells: list[str], table: str) -> list[str]:
+    names = [split_name(cell) if cell else "" for cell in cells]
+    for row, (cell, name) in enumerate(zip(cells, names, strict=True), start=1):
+        rule = f"one of {', '.join(SPLITS)} or empty"
+        require(name is not None, f"split in row {row} of {table}", rule, cell)
+    return [name or "" for name in names]

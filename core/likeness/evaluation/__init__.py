@@ -1,0 +1,1 @@
+"""Pure metrics on arrays: retrieval, classification, clustering, calibration, resampling."""

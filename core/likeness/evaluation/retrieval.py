@@ -1,0 +1,215 @@
+"""Retrieval metrics of embeddings, from one pass over blocks of queries.
+
+Legend: Q queries, G gallery rows, D embedding dimension, L labels of a multi-label table,
+B queries of one block, K depth, M listed query-gallery pairs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from likeness.errors import UserError, require
+from likeness.evaluation import ranking
+from likeness.evaluation.ranking import RelevantRanks
+from likeness.evaluation.relevance import Relevance, relevance_of
+from likeness.evaluation.values import MetricValue, mean_value
+from likeness.search.exact import ExactSearch
+from likeness.search.exclusion import Keys
+from likeness.search.ranks import block_rows_for_ranks, ranks_of
+from likeness.search.space import Space
+
+NO_RELEVANT = "query without a relevant item in the gallery"
+DEFAULT_METRICS = ("recall@1", "recall@5", "recall@10", "r_precision", "map@r", "map", "anmrr")
+_AT_K = ("recall", "precision", "ndcg")
+_WHOLE = ("r_precision", "map@r", "map", "anmrr")
+
+
+@dataclass(frozen=True)
+class RetrievalResult:
+    """Retrieval metrics, query by query.
+
+    Attributes:
+        per_query: metric name -> one number per query, nan for a skipped one.
+        valid_Q: queries with at least one relevant item.
+        relevant_Q: relevant items of each query, after exclusion.
+        skipped: queries left out, by reason.
+        protocol: what the numbers mean, in words.
+    """
+
+    per_query: dict[str, Float[np.ndarray, " Q"]]
+    valid_Q: Bool[np.ndarray, " Q"]
+    relevant_Q: Int[np.ndarray, " Q"]
+    skipped: dict[str, int]
+    protocol: dict[str, str]
+
+    def values(self) -> dict[str, MetricValue]:
+        """The mean of every metric over the valid queries (the mean NMRR is ANMRR)."""
+        return {
+            name: mean_value(values_Q, self.valid_Q, NO_RELEVANT)
+            for name, values_Q in self.per_query.items()
+        }
+
+
+def retrieval(
+    query_QD: Shaped[np.ndarray, "Q D"],
+    query_labels: Shaped[np.ndarray, "Q ..."],
+    gallery_GD: Shaped[np.ndarray, "G D"] | None = None,
+    gallery_labels: Shaped[np.ndarray, "G ..."] | None = None,
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    space: Space = "cosine",
+    exclude: Sequence[Keys] = (),
+    block_rows: int | None = None,
+) -> RetrievalResult:
+    """Rank the gallery for every query and measure.
+
+    Args:
+        query_QD: embeddings.
+        query_labels: one label per query (integers or strings; same label = relevant), or a
+            boolean (Q, L) table (at least one shared label = relevant, with gain 2^shared - 1).
+        gallery_GD: embeddings; None: leave-one-out, the queries ask each other.
+        gallery_labels: as `query_labels`; None exactly if the gallery is.
+        metrics: any of "recall@K", "precision@K", "ndcg@K" with a number K, "r_precision",
+            "map@r", "map" (full ranking, step-wise), "anmrr". See `evaluation.ranking`.
+        space: how to compare, see `search.exact.nearest`.
+        exclude: (query keys, gallery keys) of equal key are never ranked, see `nearest`. An
+            excluded row is neither relevant nor in anybody's way.
+        block_rows: queries per block; by default what keeps memory at some hundred MB.
+
+    Returns:
+        Numbers per query. Ties: equal float32 distances are ranked by gallery index.
+
+    Raises:
+        UserError: for an unknown metric, a K beyond the gallery, labels that do not fit the
+            embeddings, or embeddings that `nearest` refuses.
+    """
+    wanted = [_parse(name) for name in metrics]
+    require(len(wanted) > 0, "metrics", "at least one name", metrics)
+    rule = "given exactly if the gallery's embeddings are"
+    both = (gallery_GD is None) == (gallery_labels is None)
+    require(both, "gallery_labels", rule, None if gallery_labels is None else "labels")
+    search = ExactSearch(query_QD, gallery_GD, space=space, exclude=exclude, block_rows=block_rows)
+    relevance = relevance_of(search, query_labels, gallery_labels)
+    for metric in wanted:
+        if metric.k is not None:
+            search.require_k(metric.k, metric.name)
+    relevant_Q = _count_relevant(search, relevance)
+    depth = _depth(wanted, relevant_Q, search.candidates)
+    if depth is None and block_rows is None:
+        search.resize_blocks(block_rows_for_ranks(search.gallery))
+    per_query = {metric.name: np.full(search.queries, np.nan) for metric in wanted}
+    largest = int(relevant_Q.max(initial=0))
+    for rows in search.blocks():
+        ranks = _block_ranks(search, relevance, rows, relevant_Q[rows], depth)
+        for metric in wanted:
+            per_query[metric.name][rows] = _measure(metric, ranks, largest, relevance, rows)
+    valid_Q = relevant_Q > 0
+    missing = int((~valid_Q).sum())
+    return RetrievalResult(
+        per_query=per_query,
+        valid_Q=valid_Q,
+        relevant_Q=relevant_Q,
+        skipped={NO_RELEVANT: missing} if missing else {},
+        protocol=_protocol(search, relevance, len(exclude)),
+    )
+
+
+@dataclass(frozen=True)
+class _Metric:
+    name: str
+    kind: str
+    k: int | None = None
+
+
+def _parse(name: str) -> _Metric:
+    if name in _WHOLE:
+        return _Metric(name, name)
+    match = re.fullmatch(r"([a-z]+)@([1-9][0-9]*)", name)
+    known = ", ".join([*(f"{kind}@K" for kind in _AT_K), *_WHOLE])
+    if match is None or match[1] not in _AT_K:
+        raise UserError(f"metrics must be among {known}, got {name!r}")
+    return _Metric(name, match[1], int(match[2]))
+
+
+def _count_relevant(search: ExactSearch, relevance: Relevance) -> np.ndarray:
+    relevant_Q = np.empty(search.queries, np.int64)
+    for rows in search.blocks():
+        owner_M = relevance.pairs(rows)[0]
+        relevant_Q[rows] = np.bincount(owner_M, minlength=rows.stop - rows.start)
+    return relevant_Q
+
+
+def _depth(wanted: list[_Metric], relevant_Q: np.ndarray, candidates: int) -> int | None:
+    """How many neighbours to look at; None: the places of all relevant items are needed."""
+    largest = int(relevant_Q.max(initial=0))
+    needs = {"r_precision": largest, "map@r": largest, "anmrr": 2 * largest, "map": candidates}
+    depth = max(metric.k or needs[metric.kind] for metric in wanted)
+    # Beyond about an eighth of the gallery counting is cheaper than selecting.
+    return max(1, depth) if depth <= candidates // 8 else None
+
+
+def _block_ranks(
+    search: ExactSearch,
+    relevance: Relevance,
+    rows: slice,
+    relevant_B: np.ndarray,
+    depth: int | None,
+) -> RelevantRanks:
+    if depth is None:
+        owner_M, column_M, gain_M = relevance.pairs(rows)
+        rank_M = ranks_of(search, rows, owner_M, column_M)
+        order_M = np.lexsort((rank_M, owner_M))
+        gain_M = None if gain_M is None else gain_M[order_M]
+        return RelevantRanks(owner_M[order_M], rank_M[order_M], relevant_B, None, gain_M)
+    gain_BK = relevance.gains(rows, search.nearest(rows, depth))
+    query_M, place_M = np.nonzero(gain_BK)
+    gain_M = gain_BK[query_M, place_M].astype(np.float64) if relevance.graded else None
+    return RelevantRanks(query_M, place_M + 1, relevant_B, depth, gain_M)
+
+
+def _measure(
+    metric: _Metric,
+    ranks: RelevantRanks,
+    largest: int,
+    relevance: Relevance,
+    rows: slice,
+) -> np.ndarray:
+    if metric.k is not None:
+        if metric.kind == "recall":
+            return ranking.recall_at(ranks, metric.k)
+        if metric.kind == "precision":
+            return ranking.precision_at(ranks, metric.k)
+        ideal_B = relevance.ideal(rows, metric.k)
+        return ranking.ndcg_at(ranks, metric.k, ideal_B)
+    if metric.kind == "anmrr":
+        return ranking.nmrr(ranks, largest)
+    whole = {
+        "r_precision": ranking.r_precision,
+        "map@r": ranking.map_at_r,
+        "map": ranking.average_precision,
+    }
+    return whole[metric.kind](ranks)
+
+
+def _protocol(search: ExactSearch, relevance: Relevance, exclusions: int) -> dict[str, str]:
+    distance = {
+        "euclidean": "Euclidean distance",
+        "cosine": "chord distance sqrt(2 - 2 cos)",
+        "dot": "negative inner product",
+    }
+    return {
+        "gallery": "leave-one-out: the queries ask each other"
+        if search.leave_one_out
+        else "separate",
+        "relevance": relevance.meaning,
+        "distance": distance[search.space],
+        "ties": "equal float32 distances are ranked by gallery index",
+        "average precision": "step-wise over the full ranking",
+        "recall@K": "share of queries with a relevant item among the K nearest",
+        "exclusion": f"{exclusions} rules of equal keys" if exclusions else "none",
+    }

@@ -1,0 +1,216 @@
+"""Answers to a run of images, in order, where a bad image is a row and never a stop.
+
+Legend: N = images of a batch that could be read, B = all images of the batch, C = classes,
+L = outputs of the class layer (C or 0), D = embedding dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from likeness.errors import UserError
+from likeness.inference.prefetch import prefetched
+
+
+class Answers(NamedTuple):
+    """What a model says of N images.
+
+    Attributes:
+        embeddings_ND: float32, as the model's space compares them (unit rows for `cosine`).
+        logits_NL: float32 raw logits of the class layer, L = C or 0 for a model without one.
+        labels_N: class numbers by the model's readout.
+        probabilities_NC: float32, rows sum to 1; of the same readout, before any rounding.
+    """
+
+    embeddings_ND: Float[np.ndarray, "N D"]
+    logits_NL: Float[np.ndarray, "N L"]
+    labels_N: Int[np.ndarray, " N"]
+    probabilities_NC: Float[np.ndarray, "N C"]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What can be run over many images; `predictor.Predictor` is one."""
+
+    @property
+    def model_id(self) -> str:
+        """Names the weights."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the columns of `probabilities_NC`; empty if the model has no readout."""
+
+    @property
+    def embedding_dim(self) -> int:
+        """D."""
+
+    @property
+    def num_logits(self) -> int:
+        """L: outputs of the class layer, 0 without one."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images per call of `answer`."""
+
+    @property
+    def threads(self) -> int:
+        """Threads that decode."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Plain data: all but the weights that changes the answers."""
+
+    @property
+    def terms(self) -> Mapping[str, str]:
+        """Text about the model that must travel with its answers: space, licence of the data."""
+
+    def prepare(self, path: Path) -> Any:
+        """Read one image; called from several threads; raises if the image cannot be used."""
+
+    def answer(self, prepared: Sequence[Any]) -> Answers:
+        """Answer at most `batch_size` prepared images."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer, in one line."""
+
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Answers to B images in order; failed rows hold nan, "" and -1.
+
+    Attributes:
+        ok_B: whether the row has an answer.
+        reasons: why not, "" where there is one.
+        labels: class names.
+        labels_B: class numbers.
+        embeddings_BD, logits_BL, probabilities_BC: see `Answers`.
+    """
+
+    ok_B: Bool[np.ndarray, " B"]
+    reasons: list[str]
+    labels: list[str]
+    labels_B: Int[np.ndarray, " B"]
+    embeddings_BD: Float[np.ndarray, "B D"]
+    logits_BL: Float[np.ndarray, "B L"]
+    probabilities_BC: Float[np.ndarray, "B C"]
+
+    @property
+    def status(self) -> list[str]:
+        """`ok` or `error` for each row."""
+        return ["ok" if ok else "error" for ok in self.ok_B]
+
+
+def attempt(work: Callable[[Any], Any], item: Any, root: Path | None = None) -> Any:
+    """`work(item)`, or a Failure: a file can make decoders raise almost anything.
+
+    Args:
+        work: what may fail.
+        item: its argument.
+        root: a folder whose name is left out of the reason.
+    """
+    try:
+        return work(item)
+    except Exception as error:  # one bad file never stops a batch
+        text = getattr(error, "reason", None) or str(error).strip() or type(error).__name__
+        if not isinstance(error, UserError | OSError):
+            text = f"{type(error).__name__}: {text}"
+        if root is not None:
+            text = text.replace(f"{root}/", "")
+        return Failure(" ".join(text.split()))
+
+
+def answer_block(model: Model, prepared: Sequence[Any]) -> Block:
+    """Answer a batch of which some images may be Failures.
+
+    An answer that is not finite (the image held nan, or the embedding is zero and has no direction
+    in the cosine space) is a failure too.
+    """
+    failures = [item if isinstance(item, Failure) else None for item in prepared]
+    reasons = [failure.reason if failure is not None else "" for failure in failures]
+    good_N = np.flatnonzero([failure is None for failure in failures])
+    total = len(prepared)
+    if not len(good_N):
+        return _failed(model, reasons)
+    answers = model.answer([prepared[row] for row in good_N.tolist()])
+    finite_N = np.isfinite(answers.embeddings_ND).all(axis=1)
+    finite_N &= np.isfinite(answers.probabilities_NC).all(axis=1)
+    for row in good_N[~finite_N]:
+        reasons[row] = "the model's answer is not finite, or its embedding is zero"
+    rows_N = good_N[finite_N]
+    ok_B = np.zeros(total, dtype=bool)
+    ok_B[rows_N] = True
+    labels_B = np.full(total, -1, dtype=np.int64)
+    if len(model.classes):
+        labels_B[rows_N] = answers.labels_N[finite_N]
+
+    def spread(array: np.ndarray) -> np.ndarray:
+        full = np.full((total, array.shape[1]), np.nan, dtype=np.float32)
+        full[rows_N] = array[finite_N]
+        return full
+
+    return Block(
+        ok_B=ok_B,
+        reasons=reasons,
+        labels=[model.classes[label] if label >= 0 else "" for label in labels_B.tolist()],
+        labels_B=labels_B,
+        embeddings_BD=spread(answers.embeddings_ND),
+        logits_BL=spread(answers.logits_NL),
+        probabilities_BC=spread(answers.probabilities_NC),
+    )
+
+
+def answer_prepared(
+    model: Model, prepared: Iterator[Any], count: int | None = None
+) -> Iterator[Block]:
+    """Answer the next `count` prepared images (None: all), one block per batch."""
+    stream = prepared if count is None else islice(prepared, count)
+    while batch := list(islice(stream, model.batch_size)):
+        yield answer_block(model, batch)
+
+
+def prepare_all(model: Model, paths: Iterable[str], root: Path) -> Iterator[Any]:
+    """Read the images ahead in threads; what cannot be read is a Failure at its place."""
+    return prefetched(
+        paths,
+        lambda path: attempt(model.prepare, root / path, root) if path else Failure("no path"),
+        threads=model.threads,
+        ahead=model.batch_size + model.threads,
+    )
+
+
+def answer_paths(model: Model, paths: Iterable[str], root: Path) -> Iterator[Block]:
+    """Answer images by path, in order, one block per batch; memory is bounded by a batch or two.
+
+    Args:
+        model: who answers.
+        paths: relative to `root`.
+        root: a folder.
+    """
+    prepared = prepare_all(model, paths, root)
+    with closing(prepared):  # type: ignore[type-var]
+        yield from answer_prepared(model, prepared)
+
+
+def _failed(model: Model, reasons: list[str]) -> Block:
+    total, classes = len(reasons), len(model.classes)
+    return Block(
+        ok_B=np.zeros(total, dtype=bool),
+        reasons=reasons,
+        labels=[""] * total,
+        labels_B=np.full(total, -1, dtype=np.int64),
+        embeddings_BD=np.full((total, model.embedding_dim), np.nan, dtype=np.float32),
+        logits_BL=np.full((total, model.num_logits), np.nan, dtype=np.float32),
+        probabilities_BC=np.full((total, classes), np.nan, dtype=np.float32),
+    )

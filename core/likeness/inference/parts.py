@@ -1,0 +1,253 @@
+"""The work folder of a long job: what was asked, the list of inputs, and the finished parts.
+
+`F.parts/` beside the output `F` holds `job.json` (written last when the folder is made: without it
+the folder is nothing), `inputs.jsonl` (one line `[path, bytes, modified]` per row) and
+`part-000000.parquet`, ... A part appears by renaming, so whatever kills the process leaves whole
+parts and a listing that does not change under them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any
+
+from likeness.errors import UserError, require
+from likeness.files import atomic_path, write_json
+from likeness.inference.sources import Source
+
+FORMAT_VERSION = 1
+_ASKED = ("command", "model_id", "settings", "shard", "fingerprint")
+_WORDS = {"model_id": "model", "fingerprint": "input", "shard": "shard", "command": "command"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a work folder is for; the first five fields must agree for the work to go on.
+
+    Attributes:
+        command: `predict` or `embed`.
+        model_id: of the model that answers.
+        settings: plain data, what else changes the answers.
+        shard: `[i, n]`: this job does block i of n, i from 1.
+        fingerprint: SHA-256 over path, size and modification time of every input, all blocks.
+        first: the block's first row in the whole list.
+        rows: rows of the block.
+        part_rows: rows per part.
+        left_out: files of the input folder that are no images by their ending.
+        format_version: of this record.
+    """
+
+    command: str
+    model_id: str
+    settings: dict[str, Any]
+    shard: list[int]
+    fingerprint: str
+    first: int
+    rows: int
+    part_rows: int
+    left_out: int
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def parts(self) -> int:
+        """Number of parts."""
+        return -(-self.rows // self.part_rows)
+
+    def rows_of(self, part: int) -> int:
+        """Rows of one part; all have `part_rows` but the last."""
+        return min(self.part_rows, self.rows - part * self.part_rows)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An opened work folder."""
+
+    folder: Path
+    job: Job
+
+    def file(self, part: int) -> Path:
+        """Where a part is, or will be."""
+        return self.folder / f"part-{part:06d}.parquet"
+
+    def finished(self, part: int) -> bool:
+        """Whether a part is whole: it is, if it is there."""
+        return self.file(part).is_file()
+
+    def paths_of(self, wanted: Container[int]) -> Iterator[str]:
+        """The inputs of some parts, in order, read as they are asked for."""
+        with _inputs(self.folder).open(encoding="ascii") as lines:
+            block = islice(lines, self.job.first, self.job.first + self.job.rows)
+            for row, line in enumerate(block):
+                if row // self.job.part_rows in wanted:
+                    yield json.loads(line)[0]
+
+
+@contextmanager
+def opened(
+    out: Path,
+    source: Source,
+    *,
+    command: str,
+    model_id: str,
+    settings: Mapping[str, Any],
+    shard: tuple[int, int],
+    part_rows: int,
+) -> Iterator[Parts]:
+    """Begin a job, or go on with it where it was stopped; one process at a time.
+
+    Args:
+        out: the file that will be written; the folder is `out` with `.parts` behind its name.
+        source: the inputs. They are listed once; a job that goes on keeps its own list.
+        command: see `Job`.
+        model_id: see `Job`.
+        settings: see `Job`.
+        shard: `(i, n)` with 1 <= i <= n.
+        part_rows: rows per part; a job that goes on keeps its own.
+
+    Yields:
+        The folder. It stays: call `close` when the output is written.
+
+    Raises:
+        UserError: if the input is empty or cannot be listed, another process works on this output,
+            or the folder was begun with another model, input, block or other settings.
+    """
+    index, count = shard
+    require(1 <= index <= count, "shard", "i/n with 1 <= i <= n", f"{index}/{count}")
+    require(part_rows >= 1, "part_rows", ">= 1", part_rows)
+    folder = work_folder(out)
+    asked = {
+        "command": command,
+        "model_id": model_id,
+        "settings": json.loads(json.dumps(dict(settings))),
+        "shard": [index, count],
+    }
+    with _locked(folder, out):
+        job = _read_job(folder)
+        if job is None:
+            try:
+                job = _begin(folder, source, asked, part_rows)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        else:
+            digest = hashlib.sha256()
+            for line in _lines(source):
+                digest.update(line)
+            _check_same(job, {**asked, "fingerprint": digest.hexdigest()}, folder)
+        yield Parts(folder, job)
+
+
+def work_folder(out: Path) -> Path:
+    """The work folder of an output file."""
+    return out.with_name(f"{out.name}.parts")
+
+
+def is_begun(out: Path) -> bool:
+    """Whether there is work to go on with."""
+    return _record(work_folder(out)).is_file()
+
+
+def close(parts: Parts) -> None:
+    """Remove the folder; the record goes first, so that what is left after a kill is nothing."""
+    _record(parts.folder).unlink()
+    shutil.rmtree(parts.folder)
+
+
+def _begin(folder: Path, source: Source, asked: Mapping[str, Any], part_rows: int) -> Job:
+    for old in folder.iterdir():  # of a process that was killed before it had written the record
+        if old.name != "lock":
+            old.unlink()
+    digest, total = hashlib.sha256(), 0
+    with atomic_path(_inputs(folder)) as temporary, temporary.open("wb") as handle:
+        for line in _lines(source):
+            handle.write(line)
+            digest.update(line)
+            total += 1
+    if total == 0:
+        raise UserError(f"input must be a place with at least one image, got {source.given}")
+    index, count = asked["shard"]
+    first, end = (index - 1) * total // count, index * total // count
+    job = Job(
+        **asked,
+        fingerprint=digest.hexdigest(),
+        first=first,
+        rows=end - first,
+        part_rows=part_rows,
+        left_out=source.left_out,
+    )
+    write_json(_record(folder), asdict(job))
+    return job
+
+
+def _lines(source: Source) -> Iterator[bytes]:
+    """One line per input; ASCII JSON keeps undecodable bytes and line ends of names apart."""
+    for path in source.paths():
+        size = modified = -1
+        with suppress(OSError, ValueError):  # missing: the row will say so
+            status = (source.root / path).stat()
+            if S_ISREG(status.st_mode):  # a folder's time changes with what it holds
+                size, modified = status.st_size, status.st_mtime_ns
+        yield f"{json.dumps([path, size, modified])}\n".encode("ascii")
+
+
+def _read_job(folder: Path) -> Job | None:
+    record = _record(folder)
+    if not record.is_file():
+        return None
+    try:
+        return Job(**json.loads(record.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"out must be a name without foreign parts (remove {folder} or choose another name), "
+            f"got a {record.name} that is not this version's"
+        ) from error
+
+
+def _check_same(job: Job, asked: Mapping[str, Any], folder: Path) -> None:
+    for key in _ASKED:
+        before, now = getattr(job, key), asked[key]
+        if before != now:
+            what = "another input" if key == "fingerprint" else f"{_WORDS.get(key, key)} {before}"
+            raise UserError(
+                f"out must be a name whose parts belong to the same work (remove {folder} or "
+                f"choose another name), got parts begun with {what}"
+            )
+
+
+@contextmanager
+def _locked(folder: Path, out: Path) -> Iterator[None]:
+    """Keep a second process away; the system lets go of the lock when the process dies."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / "lock").open("wb")
+    except OSError as error:
+        raise UserError(f"out must be a writable place, got {out}: {error.strerror}") from error
+    with handle:
+        try:
+            import fcntl
+        except ImportError:  # Windows: the user keeps the order
+            yield
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"out must be free, got {out}, which another process writes") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+def _inputs(folder: Path) -> Path:
+    return folder / "inputs.jsonl"
+
+
+def _record(folder: Path) -> Path:
+    return folder / "job.json"

@@ -1,0 +1,243 @@
+"""A model that answers images: picklable, callable on batches of paths, never stopped by one file.
+
+Legend: N = images, H, W = pixels, C = bands of an image or classes of a table of probabilities,
+D = embedding dimension.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from likeness.bundle import Bundle, load_bundle
+from likeness.data.cache import load_image
+from likeness.data.transforms import Preprocessing, match_bands, resize_image, to_tensor
+from likeness.errors import require
+from likeness.inference.blocks import (
+    Answers,
+    Block,
+    answer_paths,
+    answer_prepared,
+    attempt,
+)
+from likeness.inference.readers import reader_of
+from likeness.inference.readouts import ReadoutName
+from likeness.inference.tables import EMBEDDING, probability_column
+from likeness.models.heads import CLASS
+from likeness.models.heads import EMBEDDING as HEAD
+from likeness.models.spec import Space
+from likeness.search.space import prepared
+
+_DTYPES = ("uint8", "uint16", "float32")
+
+
+class Predictor:
+    """A bundle ready to answer.
+
+    `predictor({"path": [...]})` gives a dict of columns, so a data-parallel framework can run it:
+    `dataset.map_batches(Predictor, fn_constructor_args=(model,), batch_size=64)` in Ray Data. It
+    can be pickled, network and all. `shards.predict` and `shards.embed` run it over any number of
+    files.
+
+    Attributes:
+        classes: class names, in the order of the probabilities; empty if the bundle has nothing
+            to read a class from.
+        reader: how the class is read, or None.
+        batch_size: images per forward pass.
+        threads: threads that decode.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | Path | str,
+        *,
+        device: str = "cpu",
+        batch_size: int = 64,
+        threads: int | None = None,
+        readout: ReadoutName | None = None,
+        k: int = 5,
+        columns: Literal["predict", "embed"] = "predict",
+        root: Path | str = ".",
+    ) -> None:
+        """Load the network.
+
+        Args:
+            bundle: a model or run directory, or what `load_bundle` gave.
+            device: where the network runs, `cpu`, `cuda`, ...
+            batch_size: images per forward pass, >= 1.
+            threads: threads that decode, >= 1; None takes one per processor, at most 8.
+            readout: `softmax` (class layer), `nearest_centre` or `knn` (exact, over the training
+                embeddings); None takes the first of these that the bundle has.
+            k: neighbours of `knn`, each with one vote.
+            columns: what a call gives: class probabilities or embeddings.
+            root: the folder that paths of a call are relative to.
+
+        Raises:
+            UserError: if the bundle cannot be read or lacks what the readout needs, the device is
+                not there, or a number is out of range.
+        """
+        loaded = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        threads = min(8, os.cpu_count() or 1) if threads is None else threads
+        require(batch_size >= 1, "batch_size", ">= 1", batch_size)
+        require(threads >= 1, "threads", ">= 1", threads)
+        require(columns in ("predict", "embed"), "columns", "predict or embed", columns)
+        require(_is_there(device), "device", "one that this machine has", device)
+        self.batch_size = batch_size
+        self.threads = threads
+        self.columns = columns
+        self.root = Path(root)
+        self.device = device
+        self.embedder = copy.deepcopy(loaded.embedder).to(device).eval()
+        self.preprocessing: Preprocessing = loaded.preprocessing
+        self.space: Space = loaded.space
+        self.reader = reader_of(loaded, readout, k=k)
+        self.classes: Sequence[str] = list(loaded.classes) if self.reader else []
+        self._model_id = loaded.model_id
+        self._licence = loaded.data_licence or "not stated"
+
+    @property
+    def model_id(self) -> str:
+        """The first 12 hexadecimal digits of the weights' SHA-256."""
+        return self._model_id
+
+    @property
+    def embedding_dim(self) -> int:
+        """D."""
+        return self.embedder.embedding_dim
+
+    @property
+    def num_logits(self) -> int:
+        """Outputs of the class layer; 0 without one."""
+        return self.embedder.num_classes
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All but the weights that changes the answers."""
+        return self.reader.settings if self.reader else {}
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """What must travel with the answers."""
+        unit = "true" if self.space == "cosine" else "false"
+        return {"space": self.space, "normalised": unit, "data_licence": self._licence}
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer the images at `batch["path"]`, relative to `root`.
+
+        Args:
+            batch: columns; those beside `path` are handed through.
+
+        Returns:
+            The columns of `batch`, then `status` (`ok` or `error`), `reason`, `model_id`, and
+            `label` with one `p_<class>` per class, or `embedding` (N, D). Failed rows hold "" and
+            nan. All are numpy arrays of one length.
+
+        Raises:
+            UserError: if there is no column `path`, or no class can be read from this bundle.
+        """
+        require("path" in batch, "batch", "columns with 'path'", sorted(batch))
+        paths = [os.fspath(path) for path in batch["path"]]
+        return {**batch, **self._columns(answer_paths(self, paths, self.root))}
+
+    def predict_images(self, images: Iterable[Any]) -> dict[str, Any]:
+        """Answer images in memory.
+
+        Args:
+            images: arrays (H, W, C) of uint8, uint16 or float32, as `likeness.data.decode` gives
+                them; sizes may differ.
+
+        Returns:
+            As a call, without `path`. An array that does not fit is a failed row.
+        """
+        tensors = (attempt(self._prepare_array, image) for image in images)
+        return self._columns(answer_prepared(self, tensors))
+
+    def prepare(self, path: Path) -> Tensor:
+        """Decode one file by content and make it the network's input; thread-safe.
+
+        Raises:
+            DecodeError: if it cannot be used.
+        """
+        return to_tensor(load_image(path, self.preprocessing), self.preprocessing)
+
+    def answer(self, prepared: Sequence[Tensor]) -> Answers:
+        """One forward pass and the readout; rows of nan where the network gave no usable answer."""
+        with torch.inference_mode():
+            outputs = self.embedder(torch.stack(list(prepared)).to(self.device))
+            raw_ND = outputs.embeddings[HEAD].float().cpu().numpy()
+            logits = outputs.logits.get(CLASS)
+            logits_NL = np.empty((len(raw_ND), 0), np.float32)
+            if logits is not None:
+                logits_NL = logits.float().cpu().numpy()
+        return self._read(raw_ND, logits_NL)
+
+    def _read(self, raw_ND: np.ndarray, logits_NL: np.ndarray) -> Answers:
+        usable_N = np.isfinite(raw_ND).all(axis=1) & np.isfinite(logits_NL).all(axis=1)
+        if self.space == "cosine":
+            usable_N &= (raw_ND != 0).any(axis=1)
+        embeddings_ND = np.full_like(raw_ND, np.nan)
+        probabilities_NC = np.full((len(raw_ND), len(self.classes)), np.nan, dtype=np.float32)
+        labels_N = np.full(len(raw_ND), -1, dtype=np.int64)
+        if usable_N.any():
+            embeddings_ND[usable_N] = prepared(raw_ND[usable_N], self.space, "embeddings")
+        if usable_N.any() and self.reader is not None:
+            read = self.reader(embeddings_ND[usable_N], logits_NL[usable_N])
+            labels_N[usable_N], probabilities_NC[usable_N] = read
+        return Answers(embeddings_ND, logits_NL, labels_N, probabilities_NC)
+
+    def _columns(self, blocks: Iterable[Block]) -> dict[str, Any]:
+        embed = self.columns == "embed"
+        require(embed or self.classes, "model", "one with classes or centres", self.model_id)
+        done = list(blocks)
+        width = self.embedding_dim if embed else len(self.classes)
+        parts = [block.embeddings_BD if embed else block.probabilities_BC for block in done]
+        values = np.concatenate([np.empty((0, width), np.float32), *parts])
+        columns: dict[str, Any] = {
+            "status": _strings(text for block in done for text in block.status),
+            "reason": _strings(text for block in done for text in block.reasons),
+        }
+        if embed:
+            columns[EMBEDDING] = values
+        else:
+            columns["label"] = _strings(text for block in done for text in block.labels)
+            for index, name in enumerate(self.classes):
+                columns[probability_column(name)] = np.ascontiguousarray(values[:, index])
+        columns["model_id"] = _strings([self.model_id] * len(values))
+        return columns
+
+    def _prepare_array(self, image: Any) -> Tensor:
+        array = np.asarray(image)
+        rule = f"an array (H, W, C) of {', '.join(_DTYPES)}"
+        fits = array.ndim == 3 and array.size and array.dtype.name in _DTYPES
+        require(fits, "image", rule, f"{array.shape} of {array.dtype}")
+        matched = match_bands(array, self.preprocessing.bands)
+        return to_tensor(resize_image(matched, self.preprocessing), self.preprocessing)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if self.device != "cpu":
+            state["embedder"] = copy.deepcopy(self.embedder).cpu()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.embedder = self.embedder.to(self.device)
+
+
+def _strings(texts: Iterable[str]) -> Any:
+    return np.array(list(texts), dtype=object)
+
+
+def _is_there(device: str) -> bool:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # what torch raises without CUDA is an AssertionError
+        return False
+    return True

@@ -1,0 +1,45 @@
+"""Work ahead in threads, without running away: order kept, memory bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from likeness.errors import require
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def prefetched(
+    items: Iterable[T], work: Callable[[T], R], *, threads: int, ahead: int
+) -> Iterator[R]:
+    """`map(work, items)` with `threads` threads at most `ahead` items in front of the reader.
+
+    Args:
+        items: read lazily, in the reader's thread.
+        work: thread-safe; what it raises is raised at its item's turn.
+        threads: >= 1.
+        ahead: items that are finished or under way, >= 1.
+
+    Yields:
+        The results in the order of the items. Closing the generator drops what has not begun.
+
+    Raises:
+        UserError: if `threads` or `ahead` is below 1.
+    """
+    require(threads >= 1, "threads", ">= 1", threads)
+    require(ahead >= 1, "ahead", ">= 1", ahead)
+    stream = iter(items)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    try:
+        waiting: deque[Future[R]] = deque(pool.submit(work, item) for item in islice(stream, ahead))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(work, item) for item in islice(stream, 1))
+            yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

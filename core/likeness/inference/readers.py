@@ -1,0 +1,132 @@
+"""A readout with everything it needs from a bundle: which ones a model has, and their answers.
+
+Legend: N = images, D = embedding dimension, L = outputs of the class layer (0 without one),
+C = classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from likeness.bundle import Bundle
+from likeness.errors import require
+from likeness.inference.readouts import (
+    READOUTS,
+    Readout,
+    ReadoutName,
+    nearest_centre,
+    nearest_neighbours,
+    softmax,
+    softmax_readout,
+)
+from likeness.models.spec import Space
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """From the network's answers to classes and probabilities.
+
+    Attributes:
+        name: `softmax`, `nearest_centre` or `knn`.
+        space: the space of the embeddings.
+        num_classes: C.
+        temperature: what scores are divided by before they become probabilities, > 0; `knn` has
+            shares of votes and no temperature.
+        reference: the centres (C, D), or the gallery (G, D); nothing for `softmax`.
+        reference_labels: classes of the gallery rows; empty for the others.
+        k: neighbours.
+    """
+
+    name: ReadoutName
+    space: Space
+    num_classes: int
+    temperature: float
+    reference: Float[np.ndarray, "R D"]
+    reference_labels: np.ndarray
+    k: int
+
+    def __call__(
+        self, embeddings_ND: Float[np.ndarray, "N D"], logits_NL: Float[np.ndarray, "N L"]
+    ) -> Readout:
+        """Labels, and probabilities as scores (rows sum to 1).
+
+        Args:
+            embeddings_ND: finite; raw, or as the space compares them.
+            logits_NL: finite.
+        """
+        if self.name == "softmax":
+            return softmax_readout(logits_NL, temperature=self.temperature)
+        if self.name == "nearest_centre":
+            read = nearest_centre(embeddings_ND, self.reference, space=self.space)
+            return Readout(read.labels_N, softmax(read.scores_NC, self.temperature))
+        return nearest_neighbours(
+            embeddings_ND,
+            self.reference,
+            self.reference_labels,
+            num_classes=self.num_classes,
+            space=self.space,
+            k=self.k,
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What changes the answers, beside the weights."""
+        if self.name == "knn":
+            return {"readout": self.name, "k": self.k}
+        return {"readout": self.name, "temperature": self.temperature}
+
+
+def available_readouts(bundle: Bundle) -> list[ReadoutName]:
+    """The readouts that a bundle has what it takes for, in the order of preference."""
+    gallery = bundle.gallery
+    has = {
+        "softmax": bundle.embedder.num_classes > 0,
+        "nearest_centre": bundle.centres_CD is not None,
+        "knn": gallery is not None and len(gallery.labels_M) > 0,
+    }
+    return [name for name in READOUTS if has[name]]
+
+
+def reader_of(bundle: Bundle, name: ReadoutName | None = None, *, k: int = 5) -> Reader | None:
+    """A readout of a bundle.
+
+    The temperature is the one that `metrics.json` records under the readout's name, fitted on
+    validation data: `{"temperature": {"softmax": 1.3}}`; without a record it is 1.
+
+    Args:
+        bundle: the model.
+        name: which; None takes the first that the bundle has.
+        k: neighbours of `knn`.
+
+    Returns:
+        The readout; None if none was asked for by name and the bundle has none.
+
+    Raises:
+        UserError: if the bundle lacks what it needs, its temperature is not > 0, or k is larger
+            than the gallery.
+    """
+    there = available_readouts(bundle)
+    if name is None:
+        if not there:
+            return None
+        name = there[0]
+    known = ", ".join(there) or "none"
+    require(name in there, "readout", f"one that the model has ({known})", name)
+    recorded = bundle.metrics.get("temperature") or {}
+    require(isinstance(recorded, Mapping), "metrics.temperature", "a mapping", recorded)
+    temperature = float(recorded.get(name, 1.0))
+    require(0 < temperature < np.inf, f"metrics.temperature.{name}", "> 0", temperature)
+    reference, labels = np.empty((0, 0), np.float32), np.empty(0, np.int64)
+    if name == "nearest_centre" and bundle.centres_CD is not None:
+        reference = bundle.centres_CD.float().numpy()
+    if name == "knn" and bundle.gallery is not None:
+        reference = bundle.gallery.embeddings_MD.float().numpy()
+        labels = bundle.gallery.labels_M.numpy()
+        require(1 <= k <= len(labels), "k", f"from 1 to the gallery's size {len(labels)}", k)
+    count = len(bundle.classes)
+    return Reader(name, bundle.space, count, temperature, reference, labels, k)

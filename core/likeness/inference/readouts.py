@@ -1,0 +1,206 @@
+"""From logits or embeddings to a class, in three ways: class layer, nearest centre, neighbours.
+
+Pure functions on arrays. Labels are class numbers, 0 <= label < C. Centres and gallery come from
+training data only; that is the caller's duty.
+
+Legend: N = queries, D = embedding dimension, C = classes, G = gallery rows, K = neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from likeness.errors import require
+from likeness.search.exact import nearest
+from likeness.search.space import SPACES, Space, prepared
+
+Weighting = Literal["majority", "distance"]
+ReadoutName = Literal["softmax", "nearest_centre", "knn"]
+READOUTS: tuple[ReadoutName, ...] = get_args(ReadoutName)
+
+
+class Readout(NamedTuple):
+    """A decision for each query.
+
+    Attributes:
+        labels_N: class numbers.
+        scores_NC: float64, larger is likelier; what they are depends on the readout.
+    """
+
+    labels_N: Int[np.ndarray, " N"]
+    scores_NC: Float[np.ndarray, "N C"]
+
+
+def softmax(
+    scores_NC: Float[np.ndarray, "N C"], temperature: float = 1.0
+) -> Float[np.ndarray, "N C"]:
+    """Each row of scores / temperature as probabilities, in float64; -inf has probability 0.
+
+    Raises:
+        UserError: unless 0 < temperature < infinity.
+    """
+    require(0 < temperature < np.inf, "temperature", "> 0 and finite", temperature)
+    scaled_NC = np.asarray(scores_NC, dtype=np.float64) / temperature
+    powers_NC = np.exp(scaled_NC - scaled_NC.max(axis=1, keepdims=True))
+    return np.asarray(powers_NC / powers_NC.sum(axis=1, keepdims=True))
+
+
+def softmax_readout(logits_NC: Float[np.ndarray, "N C"], *, temperature: float = 1.0) -> Readout:
+    """The class of the largest logit; scores are probabilities, rows sum to 1.
+
+    Ties go to the lower class number. The temperature (Guo et al. 2017, "On calibration of modern
+    neural networks") changes the probabilities and never the class.
+
+    Args:
+        logits_NC: raw logits.
+        temperature: fitted on validation data; 1 leaves the logits as they are.
+
+    Raises:
+        UserError: unless 0 < temperature < infinity.
+    """
+    return Readout(np.argmax(logits_NC, axis=1), softmax(logits_NC, temperature))
+
+
+def class_centres(
+    embeddings_ND: Float[np.ndarray, "N D"],
+    labels_N: Shaped[np.ndarray, " N"],
+    *,
+    num_classes: int,
+    space: Space,
+) -> Float[np.ndarray, "C D"]:
+    """The mean embedding of each class, of unit rows in the cosine space; summed in float64.
+
+    Args:
+        embeddings_ND: raw embeddings of training images.
+        labels_N: their classes.
+        num_classes: C; a class without an image has a centre of nan.
+        space: the space of the embeddings.
+
+    Returns:
+        float32 centres, not normalised themselves.
+
+    Raises:
+        UserError: if the shapes do not agree or a label is out of range.
+    """
+    rows_ND = prepared(embeddings_ND, space, "embeddings").astype(np.float64)
+    labels = _labels(labels_N, len(rows_ND), num_classes, "labels")
+    sums_CD = np.zeros((num_classes, rows_ND.shape[1]))
+    np.add.at(sums_CD, labels, rows_ND)
+    counts_C1 = np.bincount(labels, minlength=num_classes)[:, None].astype(np.float64)
+    counts_C1[counts_C1 == 0] = np.nan
+    return np.asarray(sums_CD / counts_C1, dtype=np.float32)
+
+
+def nearest_centre(
+    embeddings_ND: Float[np.ndarray, "N D"],
+    centres_CD: Float[np.ndarray, "C D"],
+    *,
+    space: Space,
+) -> Readout:
+    """The class of the most similar centre (nearest class mean; Rocchio).
+
+    Scores are similarities: the cosine of the angle (`cosine`), minus the squared distance
+    (`euclidean`), the inner product (`dot`); -inf for a centre of nan (a class without training
+    images), which is never chosen. Ties go to the lower class number. `softmax(scores_NC)` gives
+    them the form of probabilities; it does not calibrate them.
+
+    Args:
+        embeddings_ND: raw or unit embeddings.
+        centres_CD: as `class_centres` gives them; a centre of zero length in the cosine space is
+            similar to nothing (cosine 0).
+        space: the space of both.
+
+    Raises:
+        UserError: if the shapes do not agree, an embedding is not finite, or no centre is known.
+    """
+    rows_ND = prepared(embeddings_ND, space, "embeddings").astype(np.float64)
+    centres = np.asarray(centres_CD, dtype=np.float64)
+    shape = (len(centres), rows_ND.shape[1])
+    require(centres.shape == shape, "centres_CD", f"of shape (C, {shape[1]})", centres.shape)
+    known_C = np.isfinite(centres).all(axis=1)
+    require(known_C.any(), "centres_CD", "finite for at least one class", "none")
+    known_KD = centres[known_C]
+    if space == "cosine":
+        lengths_K1 = np.linalg.norm(known_KD, axis=1, keepdims=True)
+        known_KD = known_KD / np.where(lengths_K1 > 0, lengths_K1, 1.0)
+    products_NK = rows_ND @ known_KD.T
+    if space == "euclidean":
+        squares_N1 = np.square(rows_ND).sum(axis=1, keepdims=True)
+        squares_K = np.square(known_KD).sum(axis=1)
+        products_NK = -np.maximum(squares_N1 - 2 * products_NK + squares_K, 0.0)
+    scores_NC = np.full((len(rows_ND), len(centres)), -np.inf)
+    scores_NC[:, known_C] = products_NK
+    return Readout(np.argmax(scores_NC, axis=1), scores_NC)
+
+
+def nearest_neighbours(
+    embeddings_ND: Float[np.ndarray, "N D"],
+    gallery_GD: Float[np.ndarray, "G D"],
+    gallery_labels_G: Shaped[np.ndarray, " G"],
+    *,
+    num_classes: int,
+    space: Space,
+    k: int = 5,
+    weighting: Weighting = "majority",
+    own_ids: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Readout:
+    """The class that the k nearest gallery images vote for (exact search).
+
+    A neighbour's vote is 1 (`majority`) or 1 / distance (`distance`; neighbours at distance 0, if
+    there are any, vote alone with 1 each). Scores are shares of the votes, rows sum to 1. Of
+    neighbours equally far at the k-th place the lower gallery row counts. Classes with equal votes:
+    the one with the nearest neighbour wins, then the lower class number.
+
+    Args:
+        embeddings_ND: raw or unit embeddings.
+        gallery_GD: embeddings of training images.
+        gallery_labels_G: their classes.
+        num_classes: C.
+        space: the space of both; distances are chords (`cosine`) or straight (`euclidean`).
+        k: 1 <= k <= G.
+        weighting: `majority` or `distance`; the dot product has no distance to divide by.
+        own_ids: ids of queries and of gallery rows: a query never meets its own id. Needed when
+            gallery images ask.
+
+    Raises:
+        UserError: if the shapes do not agree, a label or `k` is out of range, a query has fewer
+            than k neighbours, or the weighting makes no sense in the space.
+    """
+    require(space in SPACES, "space", f"one of {', '.join(SPACES)}", space)
+    require(weighting in ("majority", "distance"), "weighting", "majority or distance", weighting)
+    if space == "dot":
+        require(weighting == "majority", "weighting", "'majority' in the dot space", weighting)
+    labels_G = _labels(gallery_labels_G, len(gallery_GD), num_classes, "gallery_labels_G")
+    require(1 <= k <= len(labels_G), "k", f"from 1 to the gallery's size {len(labels_G)}", k)
+    exclude = [] if own_ids is None else [own_ids]
+    found = nearest(embeddings_ND, gallery_GD, k, space=space, exclude=exclude)
+    distances_NK = np.asarray(found.distances_QK, dtype=np.float64)
+    require((found.indices_QK >= 0).all(), "k", "at most the neighbours that a query has", k)
+    votes_NK = np.ones_like(distances_NK)
+    if weighting == "distance":
+        same_NK = distances_NK == 0
+        with np.errstate(divide="ignore"):
+            votes_NK = np.where(same_NK.any(axis=1, keepdims=True), same_NK, 1 / distances_NK)
+    labels_NK = labels_G[found.indices_QK]
+    rows_NK = np.broadcast_to(np.arange(len(labels_NK))[:, None], labels_NK.shape)
+    sums_NC = np.zeros((len(labels_NK), num_classes))
+    np.add.at(sums_NC, (rows_NK, labels_NK), votes_NK)
+    closest_NC = np.full_like(sums_NC, np.inf)
+    np.minimum.at(closest_NC, (rows_NK, labels_NK), distances_NK)
+    leading_NC = sums_NC == sums_NC.max(axis=1, keepdims=True)
+    labels_N = np.argmin(np.where(leading_NC, closest_NC, np.inf), axis=1)
+    return Readout(labels_N, sums_NC / sums_NC.sum(axis=1, keepdims=True))
+
+
+def _labels(
+    labels: Shaped[np.ndarray, " N"], count: int, num_classes: int, name: str
+) -> Int[np.ndarray, " N"]:
+    array = np.asarray(labels)
+    require(array.shape == (count,), name, f"of shape ({count},)", array.shape)
+    whole = np.issubdtype(array.dtype, np.integer)
+    in_range = whole and count > 0 and array.min() >= 0 and array.max() < num_classes
+    require(in_range, name, f"class numbers from 0 to {num_classes - 1}", array)
+    return array.astype(np.int64)

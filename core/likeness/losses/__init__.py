@@ -1,0 +1,34 @@
+"""Losses: pure functions on a batch's matrices, and thin modules on top."""
+
+from likeness.losses.base import Loss, LossTerms, PairLoss
+from likeness.losses.centre import CentreLoss, CentreStructuredLoss
+from likeness.losses.classification import ClassificationLoss
+from likeness.losses.contrastive import ContrastiveLoss, WeightedContrastiveLoss
+from likeness.losses.factory import (
+    ClassificationSpec,
+    LossSpec,
+    build_classification,
+    build_loss,
+)
+from likeness.losses.lifted import GeneralisedLiftedLoss, LiftedStructuredLoss
+from likeness.losses.triplet import BatchHardTripletLoss, SemiHardTripletLoss, TripletLoss
+
+__all__ = [
+    "BatchHardTripletLoss",
+    "CentreLoss",
+    "CentreStructuredLoss",
+    "ClassificationLoss",
+    "ClassificationSpec",
+    "ContrastiveLoss",
+    "GeneralisedLiftedLoss",
+    "LiftedStructuredLoss",
+    "Loss",
+    "LossSpec",
+    "LossTerms",
+    "PairLoss",
+    "SemiHardTripletLoss",
+    "TripletLoss",
+    "WeightedContrastiveLoss",
+    "build_classification",
+    "build_loss",
+]

@@ -1,0 +1,188 @@
+"""From typed options to losses: the one place where a loss's name becomes an object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from likeness.config import Spec
+from likeness.losses.base import PairLoss, Reduction
+from likeness.losses.centre import Between, CentreLoss, CentreMode, CentreStructuredLoss
+from likeness.losses.classification import ClassificationLoss, ClassWeights
+from likeness.losses.contrastive import ContrastiveLoss, WeightedContrastiveLoss
+from likeness.losses.lifted import GeneralisedLiftedLoss, LiftedStructuredLoss
+from likeness.losses.triplet import (
+    BatchHardTripletLoss,
+    SemiHardTripletLoss,
+    TripletLoss,
+    Variant,
+)
+
+MetricSpace = Literal["cosine", "euclidean"]
+
+
+class ContrastiveSpec(Spec):
+    """See `ContrastiveLoss`."""
+
+    name: Literal["contrastive"] = "contrastive"
+    positive_margin: float = Field(0.0, ge=0)
+    negative_margin: float = Field(1.0, ge=0)
+    power: Literal[1, 2] = 2
+    reduction: Reduction = "all"
+    space: MetricSpace = "cosine"
+
+
+class WeightedContrastiveSpec(Spec):
+    """See `WeightedContrastiveLoss`."""
+
+    name: Literal["weighted_contrastive"] = "weighted_contrastive"
+    margin: float = Field(1.2, gt=0)
+    negative_share: float = Field(0.5, ge=0, le=1)
+    space: MetricSpace = "cosine"
+
+
+class TripletSpec(Spec):
+    """See `TripletLoss`."""
+
+    name: Literal["triplet"] = "triplet"
+    margin: float = Field(0.2, ge=0)
+    squared: bool = False
+    reduction: Reduction = "active"
+    space: MetricSpace = "cosine"
+
+
+class BatchHardTripletSpec(Spec):
+    """See `BatchHardTripletLoss`."""
+
+    name: Literal["batch_hard_triplet"] = "batch_hard_triplet"
+    margin: float = Field(0.2, ge=0)
+    variant: Variant = "hinge"
+    squared: bool = False
+    reduction: Reduction = "all"
+    space: MetricSpace = "cosine"
+
+
+class SemiHardTripletSpec(Spec):
+    """See `SemiHardTripletLoss`."""
+
+    name: Literal["semi_hard_triplet"] = "semi_hard_triplet"
+    margin: float = Field(0.2, ge=0)
+    squared: bool = True
+    reduction: Reduction = "all"
+    space: MetricSpace = "cosine"
+
+
+class LiftedStructuredSpec(Spec):
+    """See `LiftedStructuredLoss`."""
+
+    name: Literal["lifted_structured"] = "lifted_structured"
+    margin: float = Field(1.0, ge=0)
+    space: MetricSpace = "euclidean"
+
+
+class GeneralisedLiftedSpec(Spec):
+    """See `GeneralisedLiftedLoss`."""
+
+    name: Literal["generalised_lifted"] = "generalised_lifted"
+    margin: float = Field(1.0, ge=0)
+    variant: Variant = "hinge"
+    space: MetricSpace = "cosine"
+
+
+class CentreSpec(Spec):
+    """See `CentreLoss`."""
+
+    name: Literal["centre"] = "centre"
+    centres: CentreMode = "ema"
+    centre_lr_mult: float = Field(10.0, gt=0)
+    eta: float = Field(0.5, gt=0, le=1)
+    space: MetricSpace = "euclidean"
+
+
+class CentreStructuredSpec(Spec):
+    """See `CentreStructuredLoss`."""
+
+    name: Literal["centre_structured"] = "centre_structured"
+    structured_weight: float = Field(0.1, ge=0)
+    centre_weight: float = Field(0.01, ge=0)
+    between_weight: float = Field(1.0, ge=0)
+    alpha: float = Field(1.0, ge=0)
+    delta: float = Field(1.0, gt=0)
+    between: Between = "hinge"
+    centres: CentreMode = "grad"
+    centre_lr_mult: float = Field(10.0, gt=0)
+    eta: float = Field(0.5, gt=0, le=1)
+    space: MetricSpace = "cosine"
+
+
+AnyLossSpec = (
+    ContrastiveSpec
+    | WeightedContrastiveSpec
+    | TripletSpec
+    | BatchHardTripletSpec
+    | SemiHardTripletSpec
+    | LiftedStructuredSpec
+    | GeneralisedLiftedSpec
+    | CentreSpec
+    | CentreStructuredSpec
+)
+LossSpec = Annotated[AnyLossSpec, Field(discriminator="name")]
+
+
+class ClassificationSpec(Spec):
+    """See `ClassificationLoss`."""
+
+    name: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: ClassWeights = "none"
+
+
+_FREE: dict[type[Spec], type[PairLoss]] = {
+    ContrastiveSpec: ContrastiveLoss,
+    WeightedContrastiveSpec: WeightedContrastiveLoss,
+    TripletSpec: TripletLoss,
+    BatchHardTripletSpec: BatchHardTripletLoss,
+    SemiHardTripletSpec: SemiHardTripletLoss,
+    LiftedStructuredSpec: LiftedStructuredLoss,
+    GeneralisedLiftedSpec: GeneralisedLiftedLoss,
+}
+_PER_CLASS: dict[type[Spec], type[CentreLoss] | type[CentreStructuredLoss]] = {
+    CentreSpec: CentreLoss,
+    CentreStructuredSpec: CentreStructuredLoss,
+}
+
+
+def build_loss(spec: LossSpec, *, num_classes: int, dim: int) -> PairLoss:
+    """The loss that a spec describes.
+
+    Args:
+        spec: the options.
+        num_classes: number of training classes, for losses that keep something per class.
+        dim: dimension of the embeddings, likewise.
+
+    Raises:
+        UserError: if the options make no sense together.
+    """
+    options = spec.model_dump(exclude={"name"})
+    if type(spec) in _PER_CLASS:
+        return _PER_CLASS[type(spec)](num_classes, dim, **options)
+    return _FREE[type(spec)](**options)
+
+
+def build_classification(
+    spec: ClassificationSpec, *, counts: Sequence[int] | None = None
+) -> ClassificationLoss:
+    """The classification loss that a spec describes.
+
+    Args:
+        spec: the options.
+        counts: training samples of each class, needed for balanced class weights.
+
+    Raises:
+        UserError: if counts are missing or zero where needed.
+    """
+    return ClassificationLoss(
+        label_smoothing=spec.label_smoothing, class_weights=spec.class_weights, counts=counts
+    )

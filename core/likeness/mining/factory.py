@@ -1,0 +1,72 @@
+"""From typed options to miners, and which miners go with which loss: the one place for both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, ClassVar, Literal, Protocol
+
+from pydantic import Field
+
+from likeness.config import Spec
+from likeness.errors import UserError
+from likeness.mining.hard import Rule, batch_hard, check_semi_hard, semi_hard
+from likeness.selection import Miner
+
+
+class BatchHardMinerSpec(Spec):
+    """The hardest positive and negative of every anchor; see `mining.hard.batch_hard`."""
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "dense"
+
+    name: Literal["batch_hard"] = "batch_hard"
+
+
+class SemiHardMinerSpec(Spec):
+    """Semi-hard negatives for every positive pair; see `mining.hard.semi_hard`."""
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "triplets"
+
+    name: Literal["semi_hard"] = "semi_hard"
+    rule: Rule = "facenet"
+    margin: float = Field(0.2, gt=0)
+    per_pair: int = Field(1, ge=1)
+
+
+MinerSpec = Annotated[BatchHardMinerSpec | SemiHardMinerSpec, Field(discriminator="name")]
+
+
+class Reader(Protocol):
+    """What `check_combination` asks of a loss: the kinds of selection that it reads."""
+
+    reads: ClassVar[frozenset[str]]
+
+
+def build_miner(spec: MinerSpec) -> Miner:
+    """The miner that a spec describes.
+
+    Raises:
+        UserError: if the options make no sense together.
+    """
+    if isinstance(spec, BatchHardMinerSpec):
+        return batch_hard
+    check_semi_hard(spec.rule, spec.margin, spec.per_pair)
+    return partial(semi_hard, rule=spec.rule, margin=spec.margin, per_pair=spec.per_pair)
+
+
+def check_combination(loss: Reader, miners: Sequence[MinerSpec]) -> None:
+    """Refuse miners that the loss cannot read, or that cannot be combined.
+
+    Raises:
+        UserError: naming the loss and the miner.
+    """
+    listing = [miner.name for miner in miners if miner.gives == "triplets"]
+    if len(listing) > 1:
+        raise UserError(f"miners must be at most one of triplets, got {', '.join(listing)}")
+    gives = "triplets" if listing else "dense"
+    if gives not in loss.reads:
+        names = ", ".join(listing) or ", ".join(miner.name for miner in miners) or "none"
+        wants = " or ".join(sorted(loss.reads))
+        raise UserError(
+            f"miners of {type(loss).__name__} must be such that give {wants}, got {names} ({gives})"
+        )

@@ -1,0 +1,27 @@
+"""Backbones, pooling, heads and the Embedder made of them."""
+
+from likeness.models.backbones import Backbone, BackboneOutputs, build_backbone
+from likeness.models.embedder import Embedder, Outputs, build_embedder
+from likeness.models.heads import CLASS, EMBEDDING
+from likeness.models.pooling import GeM, GlobalAverage, generalised_mean, global_average
+from likeness.models.spec import BackboneName, ModelSpec, Space
+from likeness.models.stems import inflate_bands
+
+__all__ = [
+    "CLASS",
+    "EMBEDDING",
+    "Backbone",
+    "BackboneName",
+    "BackboneOutputs",
+    "Embedder",
+    "GeM",
+    "GlobalAverage",
+    "ModelSpec",
+    "Outputs",
+    "Space",
+    "build_backbone",
+    "build_embedder",
+    "generalised_mean",
+    "global_average",
+    "inflate_bands",
+]

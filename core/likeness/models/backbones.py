@@ -1,0 +1,167 @@
+"""torchvision's networks behind one small interface.
+
+Shapes: N = images, C = bands, H, W = pixels, F = features, h, w = cells of the feature map,
+T = tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.densenet import DenseNet
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+from torchvision.models.vision_transformer import VisionTransformer
+
+from likeness.errors import require
+from likeness.models.spec import VIT_PATCH, ModelSpec
+from likeness.models.stems import first_convolution
+
+
+class BackboneOutputs(NamedTuple):
+    """What a backbone sees: a feature map and, for transformers, the class token."""
+
+    map_NFhw: Float[Tensor, "N F h w"]
+    token_NF: Float[Tensor, "N F"] | None
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """The interface that poolings, heads and weight loading rely on.
+
+    Attributes:
+        num_features: F, the channels of the feature map.
+        net: torchvision's network without its class layer; its keys are torchvision's.
+        first_layer: the key of the convolution that reads the image.
+        head_prefix: the keys of torchvision's class layer, which is not kept.
+    """
+
+    num_features: int
+    net: nn.Module
+    first_layer: str
+    head_prefix: str
+
+    def __call__(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:
+        """The feature map of a batch of images."""
+        ...
+
+
+class ResNetBackbone(nn.Module):
+    """ResNet-18 or -50 (He et al. 2016), map of stride 32 (8 with the small stem)."""
+
+    first_layer = "conv1"
+    head_prefix = "fc."
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        block: type[BasicBlock | Bottleneck]
+        block, layers = {
+            "resnet18": (BasicBlock, [2, 2, 2, 2]),
+            "resnet50": (Bottleneck, [3, 4, 6, 3]),
+        }[spec.backbone]
+        net = ResNet(block, layers)
+        self.num_features: int = net.fc.in_features
+        net.fc = nn.Identity()
+        net.conv1 = first_convolution(
+            net.conv1,
+            bands=spec.bands,
+            small=spec.stem == "small",
+            initialise=partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu"),
+        )
+        if spec.stem == "small":
+            net.maxpool = nn.Identity()
+        self.net = net
+
+    def forward(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:
+        """The map after the last residual stage, non-negative."""
+        net = self.net
+        map_NFhw = net.maxpool(net.relu(net.bn1(net.conv1(images_NCHW))))
+        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+            map_NFhw = stage(map_NFhw)
+        return BackboneOutputs(map_NFhw, None)
+
+
+class DenseNetBackbone(nn.Module):
+    """DenseNet-121 (Huang et al. 2017), map of stride 32 (8 with the small stem)."""
+
+    first_layer = "features.conv0"
+    head_prefix = "classifier."
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        net = DenseNet()  # torchvision's defaults are DenseNet-121
+        self.num_features: int = net.classifier.in_features
+        net.classifier = nn.Identity()
+        net.features.conv0 = first_convolution(
+            net.features.conv0,
+            bands=spec.bands,
+            small=spec.stem == "small",
+            initialise=nn.init.kaiming_normal_,
+        )
+        if spec.stem == "small":
+            net.features.pool0 = nn.Identity()
+        self.net = net
+
+    def forward(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:
+        """The map after the last normalisation and ReLU, non-negative."""
+        return BackboneOutputs(functional.relu(self.net.features(images_NCHW)), None)
+
+
+class ViTBackbone(nn.Module):
+    """ViT-B/16 (Dosovitskiy et al. 2021); its map is the grid of patch tokens, signed."""
+
+    first_layer = "conv_proj"
+    head_prefix = "heads."
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        net = VisionTransformer(
+            image_size=spec.image_size,
+            patch_size=VIT_PATCH,
+            num_layers=12,
+            num_heads=12,
+            hidden_dim=768,
+            mlp_dim=3072,
+        )
+        self.num_features: int = net.hidden_dim
+        net.heads = nn.Identity()
+        fan_in = spec.bands * VIT_PATCH**2
+        net.conv_proj = first_convolution(
+            net.conv_proj,
+            bands=spec.bands,
+            small=False,
+            initialise=partial(nn.init.trunc_normal_, std=math.sqrt(1 / fan_in)),
+        )
+        self.net = net
+
+    def forward(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:
+        """Patch tokens as a map of image_size / 16 cells a side, and the class token.
+
+        Raises:
+            UserError: if the images are not `image_size` pixels a side.
+        """
+        net, side = self.net, self.net.image_size
+        sides = tuple(images_NCHW.shape[2:])
+        require(sides == (side, side), "images_NCHW", f"{side} x {side} pixels for ViT", sides)
+        patches_NFhw = net.conv_proj(images_NCHW)
+        patches_NTF = patches_NFhw.flatten(2).transpose(1, 2)
+        token_N1F = net.class_token.expand(len(images_NCHW), -1, -1)
+        tokens_NTF = net.encoder(torch.cat([token_N1F, patches_NTF], dim=1))
+        map_NFhw = tokens_NTF[:, 1:].transpose(1, 2).reshape(patches_NFhw.shape)
+        return BackboneOutputs(map_NFhw, tokens_NTF[:, 0])
+
+
+def build_backbone(spec: ModelSpec) -> Backbone:
+    """The backbone that `spec` names, with random weights from torch's global generator."""
+    match spec.backbone:
+        case "resnet18" | "resnet50":
+            return ResNetBackbone(spec)
+        case "densenet121":
+            return DenseNetBackbone(spec)
+        case "vit_b_16":
+            return ViTBackbone(spec)

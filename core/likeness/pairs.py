@@ -1,0 +1,394 @@
+"""The geometry of one batch, computed once and read by every loss, miner and regulariser.
+
+Shapes: N = anchors, M = references (the batch itself, a memory, proxies, ...), D = embedding
+dimension, L = labels of a multi-label target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from likeness.errors import UserError, require
+
+Space = Literal["euclidean", "cosine", "dot"]
+SPACES: tuple[Space, ...] = ("euclidean", "cosine", "dot")
+
+# Below this the square root's slope explodes; such pairs count as coincident and get no gradient.
+SQUARED_FLOOR = {torch.float32: 1e-12, torch.float64: 1e-24}
+
+# A row shorter than this has no direction.
+SMALLEST_NORM = 1e-12
+
+
+def project(embeddings_ND: Float[Tensor, "N D"], space: Space) -> Float[Tensor, "N D"]:
+    """Raw embeddings as the space compares them: unit rows for `cosine`, unchanged otherwise.
+
+    A zero row has no direction: it stays zero and gets no gradient.
+    """
+    return unit_rows(embeddings_ND) if space == "cosine" else embeddings_ND
+
+
+def unit_rows(rows_ND: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+    """Rows divided by their Euclidean norm; a zero row stays zero and gets no gradient.
+
+    `F.normalize` would hand a zero row the gradient 1 / eps = 1e12.
+    """
+    norm_N1 = torch.linalg.vector_norm(rows_ND, dim=1, keepdim=True)
+    scaled_ND = rows_ND / norm_N1.clamp_min(SMALLEST_NORM)
+    return torch.where(norm_N1 > SMALLEST_NORM, scaled_ND, 0.0)
+
+
+class Pairs:
+    """Anchors against references: distances, similarities and who is positive to whom.
+
+    Everything is lazy and computed once. The tensors that the properties return are shared by all
+    readers: never write into them. Half precision is raised to float32 and autocast is switched
+    off inside; float64 stays float64.
+
+    A pair is positive when its labels agree (multi-label: when they share at least one) and
+    negative when they do not. A sample is never paired with itself: with the batch as reference
+    position i meets position i, and equal ids are the same picture drawn twice. `allow_views=True`
+    keeps two views of one picture as a positive pair.
+
+    Args:
+        embeddings_ND: raw embeddings of shape (N, D); the space normalises.
+        labels: class indices of shape (N,), or a multi-label target >= 0 of shape (N, L).
+        ids: sample indices of shape (N,), integers.
+        reference: raw embeddings of shape (M, D); None means the batch itself.
+        reference_labels: labels of the references, of the same form as `labels`.
+        reference_ids: ids of the references; needed for self-exclusion against a memory.
+        space: `euclidean` (as they are), `cosine` (unit rows; distance is the chord), `dot`.
+        allow_views: keep pairs of equal ids.
+
+    Raises:
+        UserError: if the shapes do not agree or the space is unknown.
+    """
+
+    def __init__(
+        self,
+        embeddings_ND: Float[Tensor, "N D"],
+        labels: Tensor,
+        *,
+        ids: Tensor | None = None,
+        reference: Float[Tensor, "M D"] | None = None,
+        reference_labels: Tensor | None = None,
+        reference_ids: Tensor | None = None,
+        space: Space = "euclidean",
+        allow_views: bool = False,
+    ) -> None:
+        _check(embeddings_ND, labels, ids, reference, reference_labels, reference_ids, space)
+        self._geometry = _Geometry(embeddings_ND, reference, space)
+        self._relations = _Relations(
+            labels=labels,
+            ids=ids,
+            reference_labels=labels if reference is None else cast(Tensor, reference_labels),
+            reference_ids=ids if reference is None else reference_ids,
+            square=reference is None,
+            allow_views=allow_views,
+        )
+        self._detached = False
+
+    # --- geometry -------------------------------------------------------------------------
+
+    @property
+    def space(self) -> Space:
+        """The space in which the embeddings are compared."""
+        return self._geometry.space
+
+    @property
+    def is_square(self) -> bool:
+        """Whether the references are the batch itself."""
+        return self._relations.square
+
+    @property
+    def embeddings(self) -> Float[Tensor, "N D"]:
+        """The anchors as the space compares them (unit rows in `cosine`), shape (N, D)."""
+        return self._read(self._geometry.anchors)
+
+    @property
+    def reference(self) -> Float[Tensor, "M D"]:
+        """The references as the space compares them, shape (M, D)."""
+        return self._read(self._geometry.references)
+
+    @property
+    def gram(self) -> Float[Tensor, "N M"]:
+        """Inner products of `embeddings` and `reference`, shape (N, M)."""
+        return self._read(self._geometry.gram)
+
+    @property
+    def cosine(self) -> Float[Tensor, "N M"]:
+        """Cosine similarity, in [-1, 1] up to rounding, shape (N, M)."""
+        return self._read(self._geometry.cosine)
+
+    @property
+    def squared_distance(self) -> Float[Tensor, "N M"]:
+        """Squared Euclidean distance of what the space compares, >= 0, shape (N, M)."""
+        return self._read(self._geometry.squared_distance)
+
+    @property
+    def distance(self) -> Float[Tensor, "N M"]:
+        """The space's distance, > 0: Euclidean, or the chord between unit rows; shape (N, M).
+
+        Raises:
+            UserError: in the `dot` space, which has no distance.
+        """
+        return self._read(self._geometry.distance)
+
+    # --- who is what to whom --------------------------------------------------------------
+
+    @property
+    def labels(self) -> Tensor:
+        """The anchors' labels, shape (N,) or (N, L)."""
+        return self._relations.labels
+
+    @property
+    def reference_labels(self) -> Tensor:
+        """The references' labels, shape (M,) or (M, L)."""
+        return self._relations.reference_labels
+
+    @property
+    def itself(self) -> Bool[Tensor, "N M"]:
+        """Pairs of a sample with itself, shape (N, M)."""
+        return self._relations.itself
+
+    @property
+    def relevance(self) -> Float[Tensor, "N M"]:
+        """Graded relevance in [0, 1]: 1 or 0 for classes, cosine of the vectors for multi-label."""
+        return self._relations.relevance
+
+    @property
+    def positive(self) -> Bool[Tensor, "N M"]:
+        """Pairs of equal class, or that share a label; never a sample with itself."""
+        return self._relations.positive
+
+    @property
+    def negative(self) -> Bool[Tensor, "N M"]:
+        """Pairs of different class, or without a common label."""
+        return self._relations.negative
+
+    # --- views ----------------------------------------------------------------------------
+
+    def detach(self) -> Pairs:
+        """A view for miners: the same storage, no gradient.
+
+        What the view computes first is computed with its graph and cached for the loss, so that a
+        miner that runs before the loss never cuts the loss's gradient.
+        """
+        view = self._like()
+        view._detached = True
+        return view
+
+    def excluding_group(self, group_N: Tensor, reference_group_M: Tensor | None = None) -> Pairs:
+        """A view of the same geometry without positives from the same group (lesion, patient).
+
+        Args:
+            group_N: group index of each anchor, shape (N,).
+            reference_group_M: of each reference, shape (M,); None means the batch itself.
+
+        Raises:
+            UserError: if a shape does not agree.
+        """
+        other = group_N if reference_group_M is None else reference_group_M
+        rows, columns = self._relations.shape
+        require(group_N.shape == (rows,), "group", f"of shape ({rows},)", tuple(group_N.shape))
+        require(other.shape == (columns,), "group", f"of shape ({columns},)", tuple(other.shape))
+        same = group_N[:, None] == other[None, :]
+        view = self._like()
+        view._relations = self._relations.without(same)
+        return view
+
+    def _like(self) -> Pairs:
+        view = object.__new__(Pairs)
+        view._geometry, view._relations = self._geometry, self._relations
+        view._detached = self._detached
+        return view
+
+    def _read(self, value: Tensor) -> Tensor:
+        return value.detach() if self._detached else value
+
+
+class _Geometry:
+    """The matrices of one anchor set against one reference set; each computed once."""
+
+    def __init__(self, embeddings: Tensor, reference: Tensor | None, space: Space) -> None:
+        self.space = space
+        self._raw_anchors = embeddings
+        self._raw_references = reference
+
+    @cached_property
+    def anchors(self) -> Tensor:
+        with _full_precision(self._raw_anchors):
+            return project(_raised(self._raw_anchors), self.space)
+
+    @cached_property
+    def references(self) -> Tensor:
+        if self._raw_references is None:
+            return self.anchors
+        with _full_precision(self._raw_references):
+            return project(_raised(self._raw_references).to(self.anchors.dtype), self.space)
+
+    @cached_property
+    def gram(self) -> Tensor:
+        with _full_precision(self.anchors):
+            return self.anchors @ self.references.T
+
+    @cached_property
+    def cosine(self) -> Tensor:
+        if self.space == "cosine":
+            return self.gram
+        with _full_precision(self.anchors):
+            # Rows are scaled before the product: gram / norms would divide 0 by 0 for zero rows.
+            return unit_rows(self.anchors) @ unit_rows(self.references).T
+
+    @cached_property
+    def squared_distance(self) -> Tensor:
+        # In place on matrices made here: relu_ and sqrt_ need only their results for the gradient,
+        # so two N x M matrices fewer stay alive than with clamp_min and sqrt.
+        with _full_precision(self.anchors):
+            if self.space == "cosine":
+                return self.gram.mul(-2.0).add_(2.0).relu_()
+            norms_N1 = self.anchors.square().sum(1, keepdim=True)
+            if self.references is self.anchors:
+                norms_1M = norms_N1.T
+            else:
+                norms_1M = self.references.square().sum(1, keepdim=True).T
+            return (norms_N1 + norms_1M).sub_(self.gram, alpha=2.0).relu_()
+
+    @cached_property
+    def distance(self) -> Tensor:
+        if self.space == "dot":
+            raise UserError("space must be euclidean or cosine where a distance is read, got 'dot'")
+        with _full_precision(self.anchors):
+            squared = self.squared_distance
+            floor = SQUARED_FLOOR[squared.dtype]
+            # As clamp_min, whose gradient takes several times as long on the CPU.
+            return F.threshold(squared, floor, floor).sqrt_()
+
+
+@dataclass(frozen=True)
+class _Relations:
+    """Labels and ids of anchors and references, and the masks that follow from them."""
+
+    labels: Tensor
+    ids: Tensor | None
+    reference_labels: Tensor
+    reference_ids: Tensor | None
+    square: bool
+    allow_views: bool
+    blocked: Tensor | None = None  # pairs that may not be positive
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.labels), len(self.reference_labels)
+
+    def without(self, blocked: Tensor) -> _Relations:
+        merged = blocked if self.blocked is None else self.blocked | blocked
+        return _Relations(
+            self.labels,
+            self.ids,
+            self.reference_labels,
+            self.reference_ids,
+            self.square,
+            self.allow_views,
+            merged,
+        )
+
+    @cached_property
+    def itself(self) -> Tensor:
+        rows, columns = self.shape
+        if self.square:
+            mask = torch.eye(rows, dtype=torch.bool, device=self.labels.device)
+        else:
+            mask = torch.zeros(rows, columns, dtype=torch.bool, device=self.labels.device)
+        if self.ids is not None and self.reference_ids is not None and not self.allow_views:
+            mask = mask | (self.ids[:, None] == self.reference_ids[None, :])
+        return mask
+
+    @cached_property
+    def shares_label(self) -> Tensor:
+        if self.labels.ndim == 1:
+            return self.labels[:, None] == self.reference_labels[None, :]
+        return (self.labels.float() @ self.reference_labels.float().T) > 0
+
+    @cached_property
+    def relevance(self) -> Tensor:
+        if self.labels.ndim == 1:
+            return self.shares_label.float()
+        rows = F.normalize(self.labels.float(), dim=1)
+        return (rows @ F.normalize(self.reference_labels.float(), dim=1).T).clamp(0.0, 1.0)
+
+    @cached_property
+    def positive(self) -> Tensor:
+        allowed = self.shares_label & ~self.itself
+        return allowed if self.blocked is None else allowed & ~self.blocked
+
+    @cached_property
+    def negative(self) -> Tensor:
+        return ~(self.shares_label | self.itself)
+
+
+@contextmanager
+def _full_precision(tensor: Tensor) -> Iterator[None]:
+    """Autocast off, gradient on: a value cached under `no_grad` would cut the loss's graph."""
+    with torch.autocast(tensor.device.type, enabled=False), torch.enable_grad():
+        yield
+
+
+def _raised(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _check(
+    embeddings: Tensor,
+    labels: Tensor,
+    ids: Tensor | None,
+    reference: Tensor | None,
+    reference_labels: Tensor | None,
+    reference_ids: Tensor | None,
+    space: Space,
+) -> None:
+    require(space in SPACES, "space", f"one of {', '.join(SPACES)}", space)
+    require(embeddings.ndim == 2, "embeddings", "of shape (N, D)", tuple(embeddings.shape))
+    _check_rows("", embeddings, labels, ids)
+    if reference is None:
+        require(
+            reference_labels is None, "reference_labels", "absent without a reference", "labels"
+        )
+        require(reference_ids is None, "reference_ids", "absent without a reference", "ids")
+        return
+    require(
+        reference.ndim == 2 and reference.shape[1] == embeddings.shape[1],
+        "reference",
+        f"of shape (M, {embeddings.shape[1]})",
+        tuple(reference.shape),
+    )
+    if reference_labels is None:
+        raise UserError("reference_labels must be given with a reference, got None")
+    _check_rows("reference_", reference, reference_labels, reference_ids)
+    require(
+        reference_labels.shape[1:] == labels.shape[1:],
+        "reference_labels",
+        "of the same form as labels",
+        tuple(reference_labels.shape),
+    )
+
+
+def _check_rows(prefix: str, rows: Tensor, labels: Tensor, ids: Tensor | None) -> None:
+    count = len(rows)
+    require(
+        labels.ndim in (1, 2) and len(labels) == count,
+        f"{prefix}labels",
+        f"of shape ({count},) or ({count}, L)",
+        tuple(labels.shape),
+    )
+    if ids is not None:
+        require(ids.shape == (count,), f"{prefix}ids", f"of shape ({count},)", tuple(ids.shape))

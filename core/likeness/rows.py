@@ -1,0 +1,157 @@
+"""Row operations that losses and miners share: who is hardest, who comes next, in what order.
+
+Everything here is O(N M log M) at most, reads detached matrices and never enumerates triplets.
+
+Shapes: N = anchors (rows), M = references (columns), K = slots for the positives of a row,
+E = negatives per positive.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+# Up to so many positives per row, one masked minimum for each is faster than sorting the row.
+FEW = 16
+
+
+class Ranked(NamedTuple):
+    """The positives of every row, nearest first, padded to one width.
+
+    Attributes:
+        distance_NK: their distances; inf in the padding.
+        column_NK: their columns; some other column of the row in the padding.
+        real_NK: whether the slot holds a positive.
+    """
+
+    distance_NK: Float[Tensor, "N K"]
+    column_NK: Int[Tensor, "N K"]
+    real_NK: Bool[Tensor, "N K"]
+
+
+class Farther(NamedTuple):
+    """For every row and threshold the nearest columns beyond the threshold, nearest first.
+
+    Attributes:
+        column_NKE: the columns; any column where there is none.
+        real_NKE: whether there is such a column.
+    """
+
+    column_NKE: Int[Tensor, "N K E"]
+    real_NKE: Bool[Tensor, "N K E"]
+
+
+def marked(weights: Tensor) -> Bool[Tensor, "..."]:
+    """Where weights are not zero; bool weights as they are."""
+    return weights if weights.dtype == torch.bool else weights != 0
+
+
+def as_float(weights: Tensor, kind: torch.dtype) -> Float[Tensor, "..."]:
+    """Bool weights as 0 and 1 of the given type; float weights as they are.
+
+    By way of int8: on the CPU that conversion is vectorised, the one from bool is not.
+    """
+    return weights.view(torch.int8).to(kind) if weights.dtype == torch.bool else weights
+
+
+def row_count(mask_NM: Bool[Tensor, "N M"]) -> Int[Tensor, " N"]:
+    """Marked columns of every row, shape (N,)."""
+    return mask_NM.sum(1, dtype=torch.int32).long()
+
+
+def width(mask_NM: Bool[Tensor, "N M"]) -> int:
+    """Slots that hold the marked columns of any row.
+
+    The exact number on the CPU. On an accelerator reading it would stop the queue, so there the
+    answer is the safe one, M.
+    """
+    if mask_NM.device.type != "cpu" or not mask_NM.numel():
+        return mask_NM.shape[1]
+    return int(row_count(mask_NM).max())
+
+
+def rank_positives(distance_NM: Float[Tensor, "N M"], positive_NM: Bool[Tensor, "N M"]) -> Ranked:
+    """Sort the few positives of every row by distance, without sorting the row."""
+    slots = width(positive_NM)
+    masked_NM = distance_NM.detach().masked_fill(~positive_NM, math.inf)
+    nearest = masked_NM.topk(slots, dim=1, largest=False, sorted=True)
+    slot_K = torch.arange(slots, device=distance_NM.device)
+    real_NK = slot_K < row_count(positive_NM)[:, None]
+    return Ranked(nearest.values, nearest.indices, real_NK)
+
+
+def extreme(
+    distance_NM: Float[Tensor, "N M"], mask_NM: Bool[Tensor, "N M"], *, farthest: bool
+) -> tuple[Int[Tensor, " N"], Bool[Tensor, " N"]]:
+    """The farthest (or nearest) marked column of every row; the first of equals.
+
+    Returns:
+        Column of shape (N,), 0 in a row without a mark; whether the row has a mark, shape (N,).
+    """
+    fill = -math.inf if farthest else math.inf
+    masked_NM = distance_NM.detach().masked_fill(~mask_NM, fill)
+    column_N = masked_NM.argmax(1) if farthest else masked_NM.argmin(1)
+    return column_N, row_count(mask_NM) > 0
+
+
+def next_farther(
+    distance_NM: Float[Tensor, "N M"],
+    mask_NM: Bool[Tensor, "N M"],
+    threshold_NK: Float[Tensor, "N K"],
+    *,
+    count: int = 1,
+) -> Farther:
+    """The `count` nearest marked columns that are strictly farther than each threshold.
+
+    Equal distances come in the order of their columns.
+    """
+    masked_NM = distance_NM.detach().masked_fill(~mask_NM, math.inf)
+    if count == 1 and threshold_NK.shape[1] <= FEW:
+        return _by_minimum(masked_NM, threshold_NK)
+    return _by_sorting(masked_NM, threshold_NK, row_count(mask_NM), count)
+
+
+def _by_minimum(masked_NM: Tensor, threshold_NK: Tensor) -> Farther:
+    columns, reals = [], []
+    for threshold_N in threshold_NK.unbind(1):
+        beyond_NM = masked_NM > threshold_N[:, None]
+        nearest = masked_NM.masked_fill(~beyond_NM, math.inf).min(1)
+        columns.append(nearest.indices)
+        reals.append(nearest.values < math.inf)
+    if not columns:
+        empty = threshold_NK.new_zeros((len(threshold_NK), 0, 1))
+        return Farther(empty.long(), empty.bool())
+    return Farther(torch.stack(columns, 1)[..., None], torch.stack(reals, 1)[..., None])
+
+
+def _by_sorting(masked_NM: Tensor, threshold_NK: Tensor, marked_N: Tensor, count: int) -> Farther:
+    ordered = masked_NM.sort(dim=1, stable=True)
+    first_NK = torch.searchsorted(ordered.values, threshold_NK.contiguous(), right=True)
+    offset_E = torch.arange(count, device=masked_NM.device)
+    place_NKE = first_NK[..., None] + offset_E
+    real_NKE = place_NKE < marked_N[:, None, None]
+    flat = place_NKE.clamp_max(masked_NM.shape[1] - 1).flatten(1)
+    return Farther(ordered.indices.gather(1, flat).view_as(place_NKE), real_NKE)
+
+
+def facenet_negatives(
+    distance_NM: Float[Tensor, "N M"],
+    positive_distance_NK: Float[Tensor, "N K"],
+    negative_NM: Bool[Tensor, "N M"],
+) -> tuple[Int[Tensor, "N K"], Bool[Tensor, " N"]]:
+    """The semi-hard negative of every positive, by the rule of FaceNet's TensorFlow code.
+
+    The nearest negative that is strictly farther than the positive; if there is none, the farthest
+    negative (tf.contrib `triplet_semihard_loss`: "largest negative distance").
+
+    Returns:
+        Column of shape (N, K); whether the row has any negative, shape (N,).
+    """
+    beyond = next_farther(distance_NM, negative_NM, positive_distance_NK)
+    farthest_N, exists_N = extreme(distance_NM, negative_NM, farthest=True)
+    column_NK = torch.where(beyond.real_NKE[..., 0], beyond.column_NKE[..., 0], farthest_N[:, None])
+    return column_NK, exists_N

@@ -1,0 +1,1 @@
+"""Exact blocked search, which evaluation uses too, and faiss indexes on disk."""

@@ -1,0 +1,176 @@
+"""What "near" means in each space, exactly for listed pairs and approximately for whole blocks.
+
+Legend: Q queries, G gallery rows, D embedding dimension, M listed pairs, B queries of one block,
+P gallery columns with padding.
+
+The distance of a pair is *defined* by `pair_distances`: float64 arithmetic on the float32 rows,
+rounded to float32. It depends on the two rows alone, never on their position, on the block or on
+the number of threads. `Approximation` gives the same order fast by matrix products, together with
+a proven bound on how far it can be off; the exact search uses it to find candidates only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from likeness.errors import require
+
+Space = Literal["euclidean", "cosine", "dot"]
+SPACES: tuple[str, ...] = get_args(Space)
+
+_UNIT_ROUNDOFF = 2.0**-24  # float32
+_SUBNORMAL_RISK = 1e-30
+_PAIR_ELEMENTS = 1 << 20  # float64 numbers per step of `pair_distances`: 8 MiB
+
+
+def prepared(
+    embeddings_ND: Shaped[np.ndarray, "N D"], space: Space, name: str
+) -> Float[np.ndarray, "N D"]:
+    """The rows as the space compares them: float32, and of unit length in the cosine space.
+
+    Args:
+        embeddings_ND: real numbers; anything but float32 is converted (float64 loses digits).
+        space: "euclidean", "cosine" or "dot".
+        name: what to call the array in an error.
+
+    Returns:
+        A C-contiguous float32 array, (N, D).
+
+    Raises:
+        UserError: if the array is not 2-D or empty, holds nan or infinities, or if a row is zero
+            in the cosine space (it has no direction).
+    """
+    require(space in SPACES, "space", f"one of {', '.join(SPACES)}", space)
+    array = np.asarray(embeddings_ND)
+    require(array.ndim == 2 and array.size > 0, name, "a 2-D array with rows", array.shape)
+    rows_ND = np.ascontiguousarray(array, dtype=np.float32)
+    finite_N = np.isfinite(rows_ND).all(axis=1)
+    require(finite_N.all(), name, "finite in every row", _wrong_rows(np.logical_not(finite_N)))
+    if space != "cosine":
+        return rows_ND
+    # Scaled by the largest entry first, so that no square over- or underflows.
+    largest_N1 = np.abs(rows_ND).max(axis=1, keepdims=True).astype(np.float64)
+    rule = "of non-zero length in every row in the cosine space"
+    require((largest_N1 > 0).all(), name, rule, _wrong_rows(largest_N1[:, 0] == 0))
+    scaled_ND = rows_ND / largest_N1
+    length_N1 = np.sqrt(np.square(scaled_ND).sum(axis=1, keepdims=True))
+    return np.ascontiguousarray(scaled_ND / length_N1, dtype=np.float32)
+
+
+def pair_distances(
+    query_QD: Float[Tensor, "Q D"],
+    gallery_GD: Float[Tensor, "G D"],
+    rows_M: Int[Tensor, " M"],
+    columns_M: Int[Tensor, " M"],
+    space: Space,
+) -> Float[Tensor, " M"]:
+    """Distances of listed pairs of prepared rows, float32: the definition that every search obeys.
+
+    euclidean: |q - g|. cosine: the chord |q - g| of unit rows, which is sqrt(2 - 2 cos).
+    dot: the negative inner product -q.g, so that smaller is nearer in every space.
+    """
+    step = max(1, _PAIR_ELEMENTS // query_QD.shape[1])
+    distances_M = torch.empty(len(rows_M), dtype=torch.float32)
+    for start in range(0, len(rows_M), step):
+        part = slice(start, start + step)
+        left = query_QD.index_select(0, rows_M[part]).double()
+        right = gallery_GD.index_select(0, columns_M[part])
+        if space == "dot":
+            # Adding zero turns -0.0 into 0.0.
+            distances_M[part] = left.mul_(right).sum(dim=1).neg_().add_(0.0)
+        else:
+            distances_M[part] = left.sub_(right).square_().sum(dim=1).sqrt_()
+    return distances_M
+
+
+class Approximation:
+    """Scores that rise with the distance, by matrix products, and a bound on their error.
+
+    The score is |g|^2 / 2 - q.g (euclidean, cosine) or -q.g (dot), in float32, on shifted and
+    scaled copies: the gallery's mean becomes the origin (an offset shared by all rows would drown
+    the differences) and the largest norm becomes 1. If two scores of a query differ by more than
+    `tolerance_Q`, the pairs are ordered the same way by `pair_distances`, ties included.
+    """
+
+    def __init__(
+        self,
+        query_QD: Float[Tensor, "Q D"],
+        gallery_GD: Float[Tensor, "G D"],
+        space: Space,
+        lane: int,
+    ) -> None:
+        """Prepare the copies.
+
+        Args:
+            query_QD: prepared rows.
+            gallery_GD: prepared rows.
+            space: the space of both.
+            lane: the columns are padded to a multiple of this, with infinite scores.
+        """
+        count, dim = gallery_GD.shape
+        mean_D = gallery_GD.mean(dim=0, dtype=torch.float64)
+        origin_D = torch.zeros_like(mean_D) if space == "dot" else mean_D
+        query, gallery = query_QD - origin_D, gallery_GD - origin_D  # float64
+        query_norm_Q, gallery_norm_G = query.norm(dim=1), gallery.norm(dim=1)
+        query_scale, gallery_scale = _at_least_tiny(query_norm_Q), _at_least_tiny(gallery_norm_G)
+        if space != "dot":  # one scale for both, as differences are taken between them
+            query_scale = gallery_scale = max(query_scale, gallery_scale)
+        self.count = count
+        self.width = -(-count // lane) * lane
+        self._query_QD = (query / query_scale).float()
+        gallery_PD = torch.zeros(self.width, dim)
+        gallery_PD[:count] = gallery / gallery_scale
+        self._gallery_DP = gallery_PD.t()
+        self._bias_P = torch.full((self.width,), float("inf"))
+        norm_G = gallery_norm_G / gallery_scale
+        self._bias_P[:count] = 0.0 if space == "dot" else norm_G.square() / 2
+        # Inner products in float32 in any order of summation: D u |q||g| (Higham, Accuracy and
+        # Stability of Numerical Algorithms, 3.1); the rest covers the rounding of the copies, of
+        # the bias and of the float32 distance itself. Twice, for two scores.
+        reach_Q, norm_Q = query_norm_Q / query_scale, float(norm_G.max())
+        bound_Q = 1.1 * dim * reach_Q * norm_Q + 8 * (reach_Q + norm_Q).square()
+        self.tolerance_Q = (2 * _UNIT_ROUNDOFF * bound_Q).float()
+        if min(query_scale, gallery_scale, query_scale * gallery_scale) < _SUBNORMAL_RISK:
+            self.tolerance_Q.fill_(
+                1e9
+            )  # distances may round to equal subnormal numbers: trust no score
+
+    def scores(self, rows: slice, out: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
+        """Fill `out` with the scores of the queries `rows` against every column."""
+        with full_precision():
+            return torch.addmm(
+                self._bias_P, self._query_QD[rows], self._gallery_DP, alpha=-1, out=out
+            )
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """No gradient, no autocast and no reduced-precision matrix products inside.
+
+    The error bound holds for float32 products; a training run may have allowed bfloat16 ones.
+    """
+    allowed = torch.get_float32_matmul_precision()
+    if allowed != "highest":
+        torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        if allowed != "highest":
+            torch.set_float32_matmul_precision(allowed)
+
+
+def _at_least_tiny(norm_N: Tensor) -> float:
+    return max(float(norm_N.max()), 1e-300)
+
+
+def _wrong_rows(wrong_N: np.ndarray) -> Any:
+    wrong = np.flatnonzero(wrong_N)
+    return f"{len(wrong)} otherwise, first row {wrong[0]}" if len(wrong) else ""

@@ -1,0 +1,158 @@
+"""The options of a run, as a configuration file writes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from likeness.config import Spec
+from likeness.data.transforms import Augmentation
+from likeness.models import ModelSpec
+from likeness.objective import ObjectiveSpec
+from likeness.sampling import SamplerSpec
+
+
+class SGDSpec(Spec):
+    """Stochastic gradient descent.
+
+    Attributes:
+        lr: learning rate of the backbone, > 0; the schedule multiplies it.
+        momentum: in [0, 1).
+        nesterov: look-ahead momentum; needs momentum > 0.
+        weight_decay: L2 penalty, >= 0; never on norms, biases and proxies.
+        head_lr_mult: factor on `lr` for everything of the model behind the backbone, > 0.
+    """
+
+    name: Literal["sgd"] = "sgd"
+    lr: float = Field(gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=5e-4, ge=0)
+    head_lr_mult: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("such that momentum is > 0 where nesterov is on")
+        return self
+
+
+class AdamWSpec(Spec):
+    """Adam with decoupled weight decay.
+
+    Attributes:
+        lr: learning rate of the backbone, > 0; the schedule multiplies it.
+        weight_decay: >= 0; never on norms, biases and proxies.
+        head_lr_mult: factor on `lr` for everything of the model behind the backbone, > 0.
+    """
+
+    name: Literal["adamw"] = "adamw"
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    head_lr_mult: float = Field(default=1.0, gt=0)
+
+
+OptimiserSpec = Annotated[SGDSpec | AdamWSpec, Field(discriminator="name")]
+
+
+class CosineSpec(Spec):
+    """A half cosine from the full learning rate to zero, after a linear warm-up."""
+
+    name: Literal["cosine"] = "cosine"
+    warmup_epochs: float = Field(default=0.0, ge=0)
+
+
+class StepSpec(Spec):
+    """The learning rate times `gamma` at each milestone (in epochs), after a linear warm-up."""
+
+    name: Literal["step"] = "step"
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    gamma: float = Field(default=0.1, gt=0, lt=1)
+
+
+class ConstantSpec(Spec):
+    """The same learning rate throughout, after a linear warm-up."""
+
+    name: Literal["constant"] = "constant"
+    warmup_epochs: float = Field(default=0.0, ge=0)
+
+
+ScheduleSpec = Annotated[CosineSpec | StepSpec | ConstantSpec, Field(discriminator="name")]
+
+
+class DataSpec(Spec):
+    """What is done with the images before the model sees them.
+
+    Attributes:
+        resize: how a picture becomes a square: `squash`, or cut `centre-crop`.
+        augmentation: random changes in training; null switches them off.
+        test: share of the groups kept for the final test, in [0, 1), where the data has no split.
+        val: share of the groups kept for validation, in [0, 1), where the data has no split.
+        groups: `group` keeps groups whole; `none` splits image by image, as most published
+            splits do (neighbours may then straddle).
+        protocol: a published split by the application's name for it; it then decides the shares,
+            and `val` is a share of its training part. null: `test` and `val` decide.
+        cache_gib: sets that fit are kept decoded in memory, up to this many GiB; 0 never.
+    """
+
+    resize: Literal["squash", "centre-crop"] = "squash"
+    augmentation: Augmentation | None = Augmentation()
+    test: float = Field(default=0.2, ge=0, lt=1)
+    val: float = Field(default=0.1, ge=0, lt=1)
+    groups: Literal["group", "none"] = "group"
+    protocol: str | None = None
+    cache_gib: float = Field(default=2.0, ge=0)
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> Self:
+        if self.test + self.val >= 1:
+            raise ValueError("such that test + val is < 1")
+        return self
+
+
+class RunSpec(Spec):
+    """One training run.
+
+    Attributes:
+        seed: of everything random, >= 0.
+        epochs: passes over the training images, >= 1.
+        precision: of the network; losses are always computed in float32 or better.
+        clip_norm: the gradient is shortened to this norm, > 0; null never.
+        patience: stop after so many epochs without a better `monitor`, >= 1; null never.
+        monitor: the validation score that chooses the best epoch; higher is better.
+        workers: processes that load images; 0 loads in the training process. Changes no number.
+        grad_cache: images per chunk when a batch is larger than memory (gradient caching); null
+            sends the whole batch through the network at once.
+        checkpoint_minutes: at most so long is lost when a run is killed, > 0; every epoch's end
+            is kept besides. Changes no number.
+        deterministic: only algorithms that repeat exactly on a GPU (slower); a CPU needs no such
+            thing.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    epochs: int = Field(ge=1)
+    model: ModelSpec
+    objective: ObjectiveSpec = ObjectiveSpec()
+    sampler: SamplerSpec
+    optimiser: OptimiserSpec
+    schedule: ScheduleSpec = CosineSpec()
+    data: DataSpec = DataSpec()
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    clip_norm: float | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, ge=1)
+    monitor: Literal["accuracy", "map_at_r"] = "map_at_r"
+    workers: int = Field(default=2, ge=0)
+    grad_cache: int | None = Field(default=None, ge=1)
+    checkpoint_minutes: float = Field(default=10.0, gt=0)
+    deterministic: bool = False
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.schedule.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"such that schedule.warmup_epochs ({self.schedule.warmup_epochs}) is <= epochs "
+                f"({self.epochs})"
+            )
+        return self

@@ -1,0 +1,62 @@
+"""Which combinations of options a model may have, and what the refusals say."""
+
+import pytest
+
+from likeness.config import parse
+from likeness.errors import UserError
+from likeness.models.spec import ModelSpec
+
+
+def test_defaults_are_the_plain_model():
+    spec = ModelSpec(backbone="resnet18", image_size=64)
+    assert (spec.weights, spec.stem, spec.bands, spec.pooling) == ("none", "standard", 3, "gap")
+    assert (spec.embedding_dim, spec.space, spec.dropout) == (None, "cosine", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"backbone": "vit_b_16", "image_size": 64, "stem": "small"},
+            "config.model.stem must be 'standard' for vit_b_16, got 'small'",
+        ),
+        (
+            {"backbone": "vit_b_16", "image_size": 65},
+            "config.model.image_size must be a multiple of 16 for vit_b_16, got 65",
+        ),
+        (
+            {"backbone": "vit_b_16", "image_size": 64, "pooling": "gem"},
+            "config.model.pooling must be 'gap' or 'class_token' for vit_b_16, got 'gem'",
+        ),
+        (
+            {"backbone": "resnet50", "image_size": 64, "pooling": "class_token"},
+            "config.model.pooling must be 'gap' or 'gem' for resnet50, got 'class_token'",
+        ),
+        (
+            {"backbone": "densenet121", "image_size": 31},
+            "config.model.image_size must be >= 32 for densenet121 with the standard stem, got 31",
+        ),
+        ({"backbone": "resnet18", "image_size": 64, "bands": 0}, "config.model.bands must be"),
+        ({"backbone": "resnet18", "image_size": 15}, "config.model.image_size must be"),
+        ({"backbone": "resnet18", "image_size": 64, "dropout": 1.0}, "config.model.dropout must"),
+        ({"backbone": "resnet18", "image_size": 64, "dropout": float("nan")}, "dropout must be"),
+        ({"backbone": "resnet18", "image_size": 64, "embedding_dim": 0}, "embedding_dim must be"),
+        (
+            {"backbone": "resnet18", "image_size": 64, "weights": ""},
+            "config.model.weights must be a string with at least 1 character, got ''",
+        ),
+        ({"backbone": "resnet18"}, "config.model.image_size must be given, got nothing"),
+        ({"backbone": "resnet19", "image_size": 64}, "config.model.backbone must be 'resnet18'"),
+    ],
+)
+def test_refusals_name_the_option_and_the_value(options, sentence):
+    with pytest.raises(UserError) as caught:
+        parse(ModelSpec, options, "config.model")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_small_images_that_each_stem_can_take():
+    ModelSpec(backbone="densenet121", image_size=16, stem="small")
+    ModelSpec(backbone="resnet18", image_size=16)
+    ModelSpec(backbone="vit_b_16", image_size=16, pooling="class_token")
