@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from likeness.errors import require
 from likeness.losses.base import LossTerms, PairLoss, Reduction, check_reduction, floored
 from likeness.pairs import Pairs, Space
-from likeness.rows import extreme, facenet_negatives, rank_positives
+from likeness.rows import as_float, extreme, facenet_negatives, marked, rank_positives
 from likeness.selection import Selection, Triplets
 
 Variant = Literal["hinge", "soft"]
@@ -47,8 +47,9 @@ def count_triplets(
     A triplet (a, p, n) is active when d_an < d_ap + margin. Each distance of a row is searched in
     the row's few sorted values d_ap + margin; a histogram of the places and its cumulative sum
     give each positive its number of active negatives, the place itself gives each negative its
-    number of active positives. Bool weights give int64 counts; float weights give, by the same
-    scheme, the sums of positive[a, p] * negative[a, n], with their graph.
+    number of active positives. Float weights give, by the same scheme, the sums of
+    positive[a, p] * negative[a, n], with their graph. Bool weights give counts, held in the type
+    of the distances: none exceeds M, so they are exact below M = 2^24.
     """
     kind = distance_NM.dtype
     ranked = rank_positives(distance_NM, marked(positive_NM))
@@ -68,7 +69,7 @@ def count_triplets(
         listed_NP = torch.zeros_like(above_NP).scatter_add(1, place_NM, ones_NM).cumsum(1)
     n_active = (listed_NP[:, :-1].detach() * ranked.real_NK).long().sum()
     total_N = total_N1[:, 0] * negative_weight_NM.sum(1)
-    return TripletCounts(slope_NM, active_NK.double().sum(1), total_N.double(), n_active)
+    return TripletCounts(slope_NM, active_NK.sum(1), total_N, n_active)
 
 
 def all_triplets(
@@ -92,8 +93,7 @@ def all_triplets(
         reduction: divide by the weight of the `active` triplets or of `all` triplets.
     """
     counts = count_triplets(distance_NM, positive_NM, negative_NM, margin=margin)
-    slope_NM = counts.slope_NM.to(distance_NM.dtype)
-    sum_N = (slope_NM * distance_NM).sum(1) + margin * counts.active_N.to(distance_NM.dtype)
+    sum_N = (counts.slope_NM * distance_NM).sum(1) + margin * counts.active_N
     counted_N = counts.active_N if reduction == "active" else counts.total_N
     per_anchor_N = sum_N / floored(counted_N.sum())
     return LossTerms(per_anchor_N.sum(), per_anchor_N, counts.total_N > 0, counts.n_active)
@@ -121,8 +121,8 @@ def batch_hard(
 
     A pair of zero weight is no candidate; a triplet weighs positive[a, p] * negative[a, n].
     """
-    positive_N, has_positive_N = extreme(distance_NM, positive_NM != 0, farthest=True)
-    negative_N, has_negative_N = extreme(distance_NM, negative_NM != 0, farthest=False)
+    positive_N, has_positive_N = extreme(distance_NM, marked(positive_NM), farthest=True)
+    negative_N, has_negative_N = extreme(distance_NM, marked(negative_NM), farthest=False)
     both_N2 = torch.stack([positive_N, negative_N], 1)
     to_positive_N, to_negative_N = distance_NM.gather(1, both_N2).unbind(1)
     weight_N = positive_NM.gather(1, both_N2[:, :1]) * negative_NM.gather(1, both_N2[:, 1:])
@@ -141,8 +141,10 @@ def semi_hard(
     reduction: Reduction,
 ) -> LossTerms:
     """Each pair (a, p) with its semi-hard negative, by the rule of `rows.facenet_negatives`."""
-    ranked = rank_positives(distance_NM, positive_NM != 0)
-    negative_NK, exists_N = facenet_negatives(distance_NM, ranked.distance_NK, negative_NM != 0)
+    ranked = rank_positives(distance_NM, marked(positive_NM))
+    negative_NK, exists_N = facenet_negatives(
+        distance_NM, ranked.distance_NK, marked(negative_NM)
+    )
     gap_NK = distance_NM.gather(1, ranked.column_NK) - distance_NM.gather(1, negative_NK)
     weight_NK = positive_NM.gather(1, ranked.column_NK) * negative_NM.gather(1, negative_NK)
     weight_NK = weight_NK * (ranked.real_NK & exists_N[:, None])
@@ -291,7 +293,7 @@ def _reduce(
     reduction: Reduction,
 ) -> LossTerms:
     """The weighted mean of the triplets' costs, split by anchor."""
-    is_real_T = weight_T != 0
+    is_real_T = marked(weight_T)
     violation_T = gap_T + margin
     cost_T = violation_T.relu() if variant == "hinge" else F.softplus(violation_T)
     active_T = is_real_T & (cost_T.detach() > 0)

@@ -50,7 +50,8 @@ def prepared(
     require(space in SPACES, "space", f"one of {', '.join(SPACES)}", space)
     array = np.asarray(embeddings_ND)
     require(array.ndim == 2 and array.size > 0, name, "a 2-D array with rows", array.shape)
-    rows_ND = np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what is too large for float32 is refused below
+        rows_ND = np.ascontiguousarray(array, dtype=np.float32)
     finite_N = np.isfinite(rows_ND).all(axis=1)
     require(finite_N.all(), name, "finite in every row", _wrong_rows(np.logical_not(finite_N)))
     if space != "cosine":

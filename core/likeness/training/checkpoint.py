@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from likeness.errors import UserError, require
-from likeness.files import atomic_directory, whole_directory, write_json
+from likeness.files import atomic_directory, atomic_path, whole_directory, write_json
 
 FORMAT_VERSION = 1
 LAST = "last"
@@ -67,8 +67,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, identity: Identity) ->
         "state": dict(checkpoint.state),
     }
     with atomic_directory(folder / LAST) as part:
-        save_file(_plain(checkpoint.tensors), part / "run.safetensors")
-        save_file(_plain(checkpoint.best), part / "best.safetensors")
+        _write_tensors(part / "run.safetensors", checkpoint.tensors)
+        _write_tensors(part / "best.safetensors", checkpoint.best)
         write_json(part / "run.json", record)
 
 
@@ -168,8 +168,10 @@ def restore_optimiser(
     optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Contiguous copies on the host: safetensors refuses shared and strided memory."""
-    return {
+    copies = {
         name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
     }
+    with atomic_path(path) as part:  # for its permissions: safetensors lets only the owner read
+        save_file(copies, part)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from lightning.fabric import Fabric
@@ -17,6 +17,7 @@ from likeness.models import Outputs
 from likeness.training.distributed import gather, map_outputs
 
 
+@runtime_checkable
 class Forward(Protocol):
     """One batch's way through the network and back."""
 

@@ -125,15 +125,21 @@ class Ledger:
         return better
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON; the history as a table, since a JSON object keeps no order."""
+        columns = list(self.history[0]) if self.history else []
+        rows = [list(row.values()) for row in self.history]
+        return {**asdict(self), "history": {"columns": columns, "rows": rows}}
 
     @staticmethod
     def from_plain(plain: Mapping[str, Any]) -> Ledger:
         """Back from JSON, where nan was written as null."""
+        table = plain["history"]
         history = [
-            {name: math.nan if value is None else value for name, value in row.items()}
-            for row in plain["history"]
+            {
+                name: math.nan if value is None else value
+                for name, value in zip(table["columns"], row, strict=True)
+            }
+            for row in table["rows"]
         ]
         return Ledger(**{**plain, "history": history})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -33,11 +34,13 @@ class BatchLoader:
     ) -> None:
         self._device = device
         self._planned = _Planned()
+        workers = min(workers, _cores())
         self._loader: DataLoader[Any] = DataLoader(
             _WholeBatches(images),
             sampler=self._planned,
             batch_size=None,
-            num_workers=min(workers, _cores()),
+            num_workers=workers,
+            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),

@@ -62,7 +62,7 @@ def bundle(model):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Nine files, of which three are no usable image."""
+    """Nine files, of which two are no usable image."""
     root = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)
     for index in range(6):
@@ -209,7 +209,7 @@ def test_a_model_without_a_class_layer(tmp_path, images):
     with pytest.raises(UserError, match="model must be one with classes or centres, got"):
         bare({"path": ["1.png"]})
     written = shards.embed(bare, images, tmp_path / "e.npy")
-    assert written.ok == 8
+    assert (written.ok, written.errors) == (7, 2)
 
 
 class Broken(torch.nn.Module):
@@ -304,5 +304,5 @@ def test_a_batch_without_paths(bundle):
 
 @pytest.mark.parametrize("record", [1.5, {"softmax": 0.0}, {"softmax": float("nan")}])
 def test_a_broken_temperature_is_refused(bundle, record):
-    with pytest.raises(UserError, match="metrics.temperature"):
+    with pytest.raises(UserError, match=r"^metrics\.temperature.* must be "):
         Predictor(replace(bundle, metrics={"temperature": record}))

@@ -16,7 +16,6 @@ from likeness.inference.readouts import (
     softmax_readout,
 )
 
-
 # The hook that checks shapes refuses this first, in its own words.
 HOOKED = pytest.mark.skipif(os.environ.get("LIKENESS_PLAIN") != "1", reason="LIKENESS_PLAIN=1")
 

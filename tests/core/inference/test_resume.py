@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from fixtures.stand_in_model import StandIn, write_files
 
+from fixtures.stand_in_model import StandIn, write_files
 from likeness.errors import UserError
 from likeness.files import atomic_path
 from likeness.inference import parts as work
@@ -95,14 +95,16 @@ def test_killed_while_the_final_file_is_made(tmp_path, monkeypatch):
         return dies
 
     for place, first in (("write_csv", True), ("write_json", True), ("write_json", False)):
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        with monkeypatch.context() as patch:
             patch.setattr(shards, place, after(getattr(shards, place), first=first))
-            shards.predict(StandIn(), tmp_path / "in", tmp_path / "cut.csv")
+            with pytest.raises(Killed):
+                shards.predict(StandIn(), tmp_path / "in", tmp_path / "cut.csv")
         assert not (tmp_path / "cut.csv").exists()
     for first in (True, False):  # the file is there, the folder is not yet gone
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        with monkeypatch.context() as patch:
             patch.setattr(shards, "close", after(work.close, first=first))
-            shards.predict(StandIn(), tmp_path / "in", tmp_path / "cut.csv")
+            with pytest.raises(Killed):
+                shards.predict(StandIn(), tmp_path / "in", tmp_path / "cut.csv")
         assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert not (tmp_path / "cut.csv.parts").exists()
 
@@ -202,9 +204,7 @@ def test_two_processes_do_not_share_an_output(tmp_path):
         deadline = time.monotonic() + 60
         while not work.is_begun(out) and time.monotonic() < deadline:
             time.sleep(0.01)
-        with pytest.raises(
-            UserError, match=r"^out must be free, got .*p.csv, which another process"
-        ):
+        with pytest.raises(UserError, match=r"^out must be free, got .*p.csv, which another "):
             shards.predict(StandIn(), tmp_path / "in", out)
     finally:
         process.kill()

@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fixtures.stand_in_model import StandIn, write_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixtures.stand_in_model import StandIn, write_files
 from likeness.errors import UserError
 from likeness.inference import shards
 

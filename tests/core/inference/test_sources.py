@@ -117,5 +117,5 @@ def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", lambda folder: refuse(f"{folder}/"))
-    with pytest.raises(UserError, match="input must be a readable folder, got .*shut.*: Perm"):
+    with pytest.raises(UserError, match=r"^input must be a readable folder, got .*shut.*: Perm"):
         list(open_source(tmp_path).paths())
