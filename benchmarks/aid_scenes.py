@@ -1,7 +1,7 @@
 """Does the centre-based structured metric help on AID scenes? Protocol: benchmarks/aid_scenes.md.
 
-    LIKENESS_DATA=... python benchmarks/aid_scenes.py run [--jobs 2]     resumes where it stopped
-    python benchmarks/aid_scenes.py summary                              tables from the recorded runs
+    LIKENESS_DATA=... python benchmarks/aid_scenes.py run [--jobs 2]    resumes where it stopped
+    python benchmarks/aid_scenes.py summary                 tables from the recorded runs
 
 Every run is a row of results/aid_scenes.csv; what each model said of each test image is in
 results/aid_scenes_items.parquet (file names, labels, ranks: nothing of the images).
@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 HERE = Path(__file__).parent
 TABLE = HERE / "results" / "aid_scenes.csv"
@@ -38,7 +38,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     "b": (BALANCED,),
     "c": (
         BALANCED,
-        "objective.terms=[{weight: 0.01, loss: {name: centre, centres: grad, space: cosine}}]",
+        "objective.terms=[{weight: 0.02, loss: {name: centre, centres: grad, space: cosine}}]",
     ),
     "d": (
         BALANCED,
@@ -47,10 +47,12 @@ ARMS: dict[str, tuple[str, ...]] = {
     "e": (BALANCED, "objective.terms=[{weight: 1.0, loss: {name: centre_structured}}]"),
 }
 SCHEMES = ("blocked", "random")
-COLUMNS = (
-    "arm scheme fold seed status accuracy kappa centre_accuracy map_at_r recall_at_1 val_accuracy "
-    "best_epoch images_per_s seconds threads torch commit date note"
-).split()
+COLUMNS = [
+    *("arm", "scheme", "fold", "seed", "status"),
+    *("accuracy", "kappa", "centre_accuracy", "map_at_r", "recall_at_1"),
+    *("val_accuracy", "best_epoch", "images_per_s", "seconds"),
+    *("threads", "torch", "commit", "date", "note"),
+]
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def _with_folds(manifest: Any, job: Job) -> Any:
     """Test = one fold; a tenth of the rest, cut in the same way, is validation."""
     from likeness.data.splits import cross_fit, split_by_group
 
-    groups = "group" if job.scheme == "blocked" else "none"
+    groups: Literal["group", "none"] = "group" if job.scheme == "blocked" else "none"
     table = manifest.table.copy()
     folds = cross_fit(table, folds=FOLDS, seed=FOLD_SEED, groups=groups)
     table["split"] = "test"
@@ -181,7 +183,8 @@ def _circumstances() -> dict[str, Any]:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    WORK.mkdir(parents=True, exist_ok=True)
+    for folder in (WORK, TABLE.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     with (WORK / ".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
