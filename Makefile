@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m likeness_apps.demo --app $(APP) --out $(OUT) $(if $(DATA),--data '$(DATA)')
 
 gallery: $(VENV)/.installed
-	$(BIN)/python -m likeness_apps.demo --app $(APP) --out $(OUT) --gallery-only
+	$(BIN)/python -m likeness_apps.demo --out $(OUT) --gallery-only
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

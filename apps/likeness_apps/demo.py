@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 import time
@@ -16,22 +17,37 @@ from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
 
 QUERIES = 6
+JOURNAL = "journal.json"
 
 
 @dataclass
 class Journal:
     """The commands that were run and how long each took."""
 
+    app: str
+    generated: bool
     start: float = field(default_factory=time.perf_counter)
     lines: list[tuple[str, float]] = field(default_factory=list)
 
+    @property
+    def seconds(self) -> float:
+        """Since the demo began."""
+        return time.perf_counter() - self.start
+
     def run(self, line: str, work: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Do `work` and note it under the command line that would do the same."""
-        say(f"\n[{time.perf_counter() - self.start:5.0f} s] {line}")
+        """Do `work` and note it under the command line that does the same."""
+        say(f"\n[{self.seconds:5.0f} s] likeness {self.app} {line}")
         begun = time.perf_counter()
         result = work(*args, **options)
-        self.lines.append((line, time.perf_counter() - begun))
+        self.lines.append((f"likeness {self.app} {line}", time.perf_counter() - begun))
         return result
+
+    def save(self, out: Path) -> None:
+        """Keep it for `make gallery`."""
+        from likeness.files import write_json
+
+        record = {"app": self.app, "generated": self.generated, "lines": self.lines}
+        write_json(out / JOURNAL, record)
 
 
 def domains() -> dict[str, Domain]:
@@ -57,109 +73,100 @@ def demo(domain: Domain, out: Path, data: Path | None) -> Path:
     """
     from likeness_apps.shell.evaluate import evaluate
     from likeness_apps.shell.inspect import write_sample
-    from likeness_apps.shell.search import index
-    from likeness_apps.shell.train import train
+    from likeness_apps.shell.outputs import require_new
 
-    say("This takes about 5 minutes on 2 CPU cores and 300 MB under " + str(out) + "/.")
-    journal = Journal()
-    name = f"likeness {domain.name}"
+    require_new(out)
+    say(f"This takes about 5 minutes on 2 CPU cores and 300 MB under {out}/.")
+    journal = Journal(domain.name, generated=data is None)
     if data is None:
-        where = out / "data"
-        data = journal.run(f"{name} sample {where}", write_sample, domain, where, seed=0)
-        generated = True
-    else:
-        generated = False
+        data = journal.run(f"sample {out}/data", write_sample, domain, out / "data", seed=0)
     assert data is not None
     shown = shlex.quote(str(data))
 
-    quick, first = out / "first-run", out / "first-index"
+    _train_and_search(domain, journal, data, out, config="smoke", prefix="first-")
+    say(f"[{journal.seconds:5.0f} s] a first search sheet: {out}/first-sheet.png")
+    run = _train_and_search(domain, journal, data, out, config="demo", prefix="")
     journal.run(
-        f"{name} train {shown} --config smoke --out {quick}",
-        train,
-        domain,
-        data,
-        quick,
-        config="smoke",
-        include_images=True,
-    )
-    journal.run(f"{name} index {quick} {shown} --out {first}", index, domain, quick, data, first)
-    _search(domain, journal, first, data, quick, out / "first-sheet.png")
-    say(
-        f"A first search sheet, after {time.perf_counter() - journal.start:.0f} s: {out}/first-sheet.png"
-    )
-
-    run, result, archive = out / "run", out / "result", out / "index"
-    journal.run(
-        f"{name} train {shown} --config demo --out {run} --include-images",
-        train,
-        domain,
-        data,
-        run,
-        config="demo",
-        include_images=True,
-    )
-    journal.run(
-        f"{name} evaluate {run} {shown} --out {result} --include-images",
+        f"evaluate {run} {shown} --out {out}/result --include-images",
         evaluate,
         domain,
         run,
         data,
-        result,
+        out / "result",
         include_images=True,
     )
-    journal.run(f"{name} index {run} {shown} --out {archive}", index, domain, run, data, archive)
-    _search(domain, journal, archive, data, run, out / "sheet.png")
-    gallery = write_page(domain, out, journal.lines, generated=generated)
-    say(f"\nDone in {time.perf_counter() - journal.start:.0f} s. Open {gallery}")
+    journal.save(out)
+    gallery = write_page(out)
+    say(f"\n[{journal.seconds:5.0f} s] done. Open {gallery}")
     return gallery
 
 
-def _search(
-    domain: Domain, journal: Journal, archive: Path, data: Path, run: Path, sheet: Path
-) -> None:
-    """Ask with a few test images, which the model has not seen."""
-    from likeness_apps.shell.search import search, test_queries
-
-    queries = test_queries(domain, run, data, count=QUERIES)
-    line = f"likeness {domain.name} search {archive} {shlex.quote(str(queries[0]))} --sheet {sheet}"
-    journal.run(line, search, domain, archive, queries, k=8, sheet=sheet)
-
-
-def write_page(
-    domain: Domain, out: Path, lines: Sequence[tuple[str, float]], *, generated: bool
+def _train_and_search(
+    domain: Domain, journal: Journal, data: Path, out: Path, *, config: str, prefix: str
 ) -> Path:
-    """gallery.html in `out`: cards for what lies there."""
-    from likeness_apps.shell.report.gallery import Command, GalleryItem, write_gallery
+    """Train, index, and ask with a few test images, which the model has not seen."""
+    from likeness_apps.shell.search import index, search, test_queries
+    from likeness_apps.shell.train import train
 
-    cards = [
-        ("Search sheet", "sheet.png", "Test images and their nearest neighbours.", "sheet.png"),
-        ("Evaluation", "result/report.html", "Figures on the test split, with intervals.", None),
-        (
-            "Training run",
-            "run/report.html",
-            "Learning curves and validation figures.",
-            "run/logs/curves.png",
-        ),
-        ("Index", "index/rows.parquet", "What `search` asks.", None),
-        (
-            "First sheet",
-            "first-sheet.png",
-            "The same after a minute of training.",
-            "first-sheet.png",
-        ),
-    ]
-    items = [
-        GalleryItem(title, href, text, out / picture if picture else None, generated)
-        for title, href, text, picture in cards
-        if (out / href).exists()
-    ]
+    run, archive, sheet = (out / f"{prefix}{name}" for name in ("run", "index", "sheet.png"))
+    shown = shlex.quote(str(data))
+    journal.run(
+        f"train {shown} --config {config} --out {run} --include-images",
+        train,
+        domain,
+        data,
+        run,
+        config=config,
+        include_images=True,
+    )
+    journal.run(f"index {run} {shown} --out {archive}", index, domain, run, data, archive)
+    queries = test_queries(domain, run, data, count=QUERIES)
+    journal.run(
+        f"search {archive} {shlex.quote(str(queries[0]))} -k 8 --sheet {sheet}",
+        search,
+        domain,
+        archive,
+        queries,
+        k=8,
+        sheet=sheet,
+        quiet=True,
+    )
+    return run
+
+
+def write_page(out: Path) -> Path:
+    """gallery.html from what a demo left in `out`.
+
+    Raises:
+        UserError: if there was no demo.
+    """
+    import pandas as pd
+
+    from likeness.errors import require
+    from likeness_apps.shell.report.gallery import Command, GalleryItem, write_gallery
+    from likeness_apps.shell.report.sheets import write_learning_curve
+
+    require((out / JOURNAL).is_file(), "out", "a directory that `make demo` has filled", str(out))
+    record = json.loads((out / JOURNAL).read_text(encoding="utf-8"))
+    curves = out / "run" / "logs" / "curves.png"
+    write_learning_curve(curves, pd.read_csv(out / "run" / "logs" / "epochs.csv"))
+    cards = (
+        ("Search sheet", "sheet.png", "Test images and what is most alike.", out / "sheet.png"),
+        ("Evaluation", "result/report.html", "Test figures, with intervals.", None),
+        ("Training run", "run/report.html", "Curves and validation figures.", curves),
+        ("Index", "index/index.json", "What `search` asks; it carries its model.", None),
+        ("First sheet", "first-sheet.png", "After two epochs.", out / "first-sheet.png"),
+    )
     path = out / "gallery.html"
     write_gallery(
         path,
-        items,
-        title=f"likeness {domain.name}",
-        text="Everything below was made by the commands at the end of this page.",
-        commands=[Command(line, seconds) for line, seconds in lines],
+        [
+            GalleryItem(title, href, text, picture, record["generated"])
+            for title, href, text, picture in cards
+        ],
+        title=f"likeness {record['app']}",
+        text="Everything here was made by the commands at the end of this page.",
+        commands=[Command(line, seconds) for line, seconds in record["lines"]],
     )
     return path
 
@@ -171,9 +178,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Show everything on one page.")
     parser.add_argument("--app", choices=sorted(known), default="remote-sensing")
     parser.add_argument("--out", type=Path, default=Path("demo"))
-    parser.add_argument("--data", type=Path, default=None)
+    parser.add_argument("--data", type=Path, default=None, help="a data set of your own")
+    parser.add_argument("--gallery-only", action="store_true", help="make the page again")
     options = parser.parse_args(arguments)
-    demo(known[options.app], options.out, options.data)
+    if options.gallery_only:
+        say(f"{write_page(options.out)}")
+    else:
+        demo(known[options.app], options.out, options.data)
 
 
 if __name__ == "__main__":

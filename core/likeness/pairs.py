@@ -44,7 +44,7 @@ def unit_rows(rows_ND: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
     """
     norm_N1 = torch.linalg.vector_norm(rows_ND, dim=1, keepdim=True)
     scaled_ND = rows_ND / norm_N1.clamp_min(SMALLEST_NORM)
-    return torch.where(norm_N1 > SMALLEST_NORM, scaled_ND, 0.0)
+    return torch.where(norm_N1 <= SMALLEST_NORM, 0.0, scaled_ND)
 
 
 class Pairs:
@@ -354,7 +354,7 @@ def _check(
     reference: Tensor | None,
     reference_labels: Tensor | None,
     reference_ids: Tensor | None,
-    space: Space,
+    space: str,
 ) -> None:
     require(space in SPACES, "space", f"one of {', '.join(SPACES)}", space)
     require(embeddings.ndim == 2, "embeddings", "of shape (N, D)", tuple(embeddings.shape))

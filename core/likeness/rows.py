@@ -45,17 +45,18 @@ class Farther(NamedTuple):
     real_NKE: Bool[Tensor, "N K E"]
 
 
-def marked(weights: Tensor) -> Bool[Tensor, "..."]:
+def marked(weights: Tensor) -> Tensor:
     """Where weights are not zero; bool weights as they are."""
     return weights if weights.dtype == torch.bool else weights != 0
 
 
-def as_float(weights: Tensor, kind: torch.dtype) -> Float[Tensor, "..."]:
-    """Bool weights as 0 and 1 of the given type; float weights as they are.
+def as_float(weights: Tensor, kind: torch.dtype) -> Tensor:
+    """Weights in the given type, bool as 0 and 1.
 
-    By way of int8: on the CPU that conversion is vectorised, the one from bool is not.
+    Bool goes by way of int8: on the CPU that conversion is vectorised, the direct one is not.
     """
-    return weights.view(torch.int8).to(kind) if weights.dtype == torch.bool else weights
+    plain = weights.view(torch.int8) if weights.dtype == torch.bool else weights
+    return plain.to(kind)
 
 
 def row_count(mask_NM: Bool[Tensor, "N M"]) -> Int[Tensor, " N"]:
@@ -87,7 +88,7 @@ def rank_positives(distance_NM: Float[Tensor, "N M"], positive_NM: Bool[Tensor, 
 def extreme(
     distance_NM: Float[Tensor, "N M"], mask_NM: Bool[Tensor, "N M"], *, farthest: bool
 ) -> tuple[Int[Tensor, " N"], Bool[Tensor, " N"]]:
-    """The farthest (or nearest) marked column of every row; the first of equals.
+    """The farthest (or nearest) marked column of every row, M >= 1; the first of equals.
 
     Returns:
         Column of shape (N,), 0 in a row without a mark; whether the row has a mark, shape (N,).

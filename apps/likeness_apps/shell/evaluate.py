@@ -27,6 +27,7 @@ from likeness.provenance import collect_provenance
 from likeness_apps.shell.console import figure, progress, say, show_table
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.measure import Answers, measure
+from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.results import predictions_table, report_of, write_results
 
 EXTERNAL = "external"  # no picture of this set was in the model's splits
@@ -66,8 +67,7 @@ def evaluate(
             another one, or `out` is occupied.
     """
     require(split in (*SPLITS, "all"), "split", f"one of {', '.join(SPLITS)}, all", split)
-    occupied = out.exists() and (not out.is_dir() or any(out.iterdir()))
-    require(not occupied, "out", "a new or empty directory", str(out))
+    require_new(out)
     bundle = load_bundle(model)
     stated = _protocol(bundle, protocol)
     manifest = domain.recognise(data)

@@ -7,10 +7,10 @@ from pathlib import Path
 from likeness.data.checks import CheckResult, check
 from likeness.data.findings import condense, findings_table
 from likeness.data.manifest import Manifest
-from likeness.errors import require
 from likeness.files import atomic_path
 from likeness_apps.shell.console import progress, say, show_table
 from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.outputs import require_new
 
 
 def write_sample(domain: Domain, out: Path, *, seed: int) -> Path:
@@ -22,7 +22,7 @@ def write_sample(domain: Domain, out: Path, *, seed: int) -> Path:
     Raises:
         UserError: if `out` exists and is not empty.
     """
-    require(not _occupied(out), "out", "a new or empty directory", str(out))
+    require_new(out)
     root = domain.write_sample(out, seed)
     say(f"Generated data (no real place): {root}")
     say(f"Next: likeness {domain.name} train {root} --out run")
@@ -83,7 +83,3 @@ def _show_set(manifest: Manifest, checked: CheckResult, *, quiet: bool) -> None:
         ],
         quiet=quiet,
     )
-
-
-def _occupied(path: Path) -> bool:
-    return path.exists() and (not path.is_dir() or any(path.iterdir()))

@@ -24,7 +24,8 @@ from likeness.evaluation.values import plain
 from likeness.pairs import Space
 
 AT = (1, 2, 4, 8)
-WHOLE = ("precision@10", "r_precision", "map@r", "map", "ndcg@10", "anmrr")
+TEN = 10
+WHOLE = ("r_precision", "map@r", "map", "anmrr")
 PER_ITEM = ("recall@1", "map@r")  # kept beside each prediction, for paired comparisons
 
 
@@ -137,17 +138,19 @@ def _classified(answers: Answers, bootstrap: Bootstrap) -> dict[str, Any]:
     return found
 
 
+def retrieval_metrics(others: int) -> list[str]:
+    """The retrieval metrics that are defined when a query has `others` items to rank.
+
+    A tiny set has no tenth neighbour: what is not defined is left out, never computed on less.
+    """
+    wanted = [(f"recall@{k}", k) for k in AT] + [(f"precision@{TEN}", TEN), (f"ndcg@{TEN}", TEN)]
+    return [name for name, depth in wanted if depth <= others] + list(WHOLE)
+
+
 def _retrieved(answers: Answers) -> RetrievalResult:
     assert answers.embeddings_ND is not None
-    others = len(answers.truth_N) - 1
-    wanted = [f"recall@{k}" for k in AT] + list(WHOLE)
-    # A tiny set has no tenth neighbour: what is not defined is left out, never computed on less.
-    kept = [name for name in wanted if "@r" in name or _depth(name) <= others]
-    return retrieval(answers.embeddings_ND, answers.truth_N, metrics=kept, space=answers.space)
-
-
-def _depth(name: str) -> int:
-    return int(name.partition("@")[2]) if name.partition("@")[2].isdigit() else 0
+    wanted = retrieval_metrics(len(answers.truth_N) - 1)
+    return retrieval(answers.embeddings_ND, answers.truth_N, metrics=wanted, space=answers.space)
 
 
 def _clustered(answers: Answers) -> tuple[dict[str, Any], dict[str, str]]:

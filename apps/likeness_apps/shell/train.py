@@ -24,7 +24,7 @@ from likeness.data.cache import fill_cache, load_side
 from likeness.data.dataset import ImageRows, clean_batches
 from likeness.data.statistics import band_statistics, scale_of
 from likeness.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from likeness.errors import UserError, require
+from likeness.errors import require
 from likeness.evaluation.calibration import fit_temperature
 from likeness.files import atomic_path, write_text
 from likeness.inference.readouts import class_centres, softmax
@@ -41,6 +41,7 @@ from likeness_apps.shell.data import Prepared, prepare
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.inspect import write_findings
 from likeness_apps.shell.measure import Answers, Measured, measure, validation_scores
+from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.results import predictions_table, report_of
 
 GIB = 2**30
@@ -105,7 +106,7 @@ def train(
     given_bands = (raw.get("model") or {}).get("bands")
     spec = parse(RunSpec, raw)
     if not resume:
-        require(not _occupied(out), "out", "a new directory, or used with --resume", str(out))
+        require_new(out, "a new directory, or used with --resume")
     prepared = prepare(domain, data, spec.data, seed=spec.seed, quiet=quiet)
     spec = _with_bands(spec, prepared.bands, given_bands)
     torch.manual_seed(spec.seed)
@@ -348,12 +349,6 @@ def _split(
     number = {label: index for index, label in enumerate(prepared.manifest.classes)}
     labels_N = np.array([number[label] for label in rows["label"]], dtype=np.int64)
     return Split(images, labels_N, rows)
-
-
-def _occupied(out: Path) -> bool:
-    if out.exists() and not out.is_dir():
-        raise UserError(f"out must be a directory, got the file {out}")
-    return out.is_dir() and any(out.iterdir())
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:

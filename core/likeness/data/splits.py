@@ -19,17 +19,6 @@ from likeness.data.manifest import SPLITS
 from likeness.errors import UserError, require
 
 Groups = Literal["group", "none"]
-# The share of each class that trains, as the field reports it; the rest is the test split.
-NAMED_RATIOS = {
-    "uc-merced-50": 0.5,
-    "uc-merced-80": 0.8,
-    "aid-20": 0.2,
-    "aid-50": 0.5,
-    "rsscn7-20": 0.2,
-    "rsscn7-50": 0.5,
-    "resisc45-10": 0.1,
-    "resisc45-20": 0.2,
-}
 
 
 def split_by_group(
@@ -72,28 +61,6 @@ def split_by_group(
     chosen = np.full(len(table), len(wanted))
     chosen[labelled] = places
     return table.assign(split=pd.Series(names[chosen], index=table.index, dtype=str))
-
-
-def split_by_protocol(
-    table: pd.DataFrame, name: str, *, val: float, seed: int, groups: Groups = "group"
-) -> pd.DataFrame:
-    """Split with a training ratio that the field reports, such as `aid-20`.
-
-    Args:
-        table: with columns path, label, group.
-        name: one of `NAMED_RATIOS`.
-        val: share of the training part that is kept for validation, in [0, 1); the test split
-            stays as large as the protocol says.
-        seed: >= 0.
-        groups: as in `split_by_group`.
-
-    Raises:
-        UserError: if the name is unknown or a split would stay empty.
-    """
-    require(name in NAMED_RATIOS, "split protocol", f"one of {', '.join(NAMED_RATIOS)}", name)
-    require(0 <= val < 1, "val", "in [0, 1)", val)
-    ratio = NAMED_RATIOS[name]
-    return split_by_group(table, val=ratio * val, test=1.0 - ratio, seed=seed, groups=groups)
 
 
 def complete_splits(
@@ -232,9 +199,9 @@ def _assign(
     """Give each group to one place, largest groups first, in two rounds.
 
     First every group that still fits whole goes where its rarest class has most room. What is left
-    over (at most about a group per class and place) goes to a place where the class is missing and
-    half the group fits, else to the place that lacks most images over all classes: so rounding
-    does not push every class the same way.
+    over (at most about a group per class and place) goes to a place that is still empty, else to
+    one where the class is missing and half the group fits, else to the place that lacks most images
+    over all classes: so rounding does not push every class the same way.
 
     Args:
         table: with columns path, label, group.
@@ -257,9 +224,10 @@ def _assign(
             left_over.append(unit)
     for unit in left_over:
         free = state.room(unit)
+        empty = state.empty() & (state.needy() >= state.counts[unit].total() / 2)
         first = np.where(state.missing(unit) & (free >= 0.5), free, 0.0)
         needy = np.where(free > 0, state.needy(), -np.inf)
-        state.put(unit, _best(first, needy, free))
+        state.put(unit, _best(empty, first, needy, free))
     return np.array([state.place_of[unit] for unit in units], dtype=np.int64)
 
 
@@ -272,7 +240,8 @@ class _Places:
             self.counts[unit][label] += 1
         self.want = {label: shares * size for label, size in Counter(labels).items()}
         self.lack = {label: values.copy() for label, values in self.want.items()}
-        self.lack_all = shares * len(units)
+        self.want_all = shares * len(units)
+        self.lack_all = self.want_all.copy()
         self.place_of: dict[str, int] = {}
 
     def put(self, unit: str, place: int) -> None:
@@ -289,6 +258,11 @@ class _Places:
 
     def needy(self) -> np.ndarray:
         return np.round(self.lack_all, 9)
+
+    def empty(self) -> np.ndarray:
+        """Which places have no image yet."""
+        untouched: np.ndarray = self.lack_all == self.want_all
+        return untouched
 
     def missing(self, unit: str) -> np.ndarray:
         """Which places have no image yet of one of the group's classes."""

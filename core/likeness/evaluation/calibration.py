@@ -5,6 +5,7 @@ Legend: N items, C classes, B bins of confidence.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,14 +147,15 @@ def fit_temperature(
         scale = np.exp(-log_temperature)
         return float((logsumexp(logits * scale, axis=1) - right_N * scale).mean())
 
-    low, high = np.log(_COLDEST), np.log(_HOTTEST)
+    low, high = math.log(_COLDEST), math.log(_HOTTEST)
     found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-8})
-    best = float(found.x)
-    before, after = loss(0.0), float(found.fun)
-    if after >= before:  # flat: equal logits, or already best
-        best, after = 0.0, before
+    before = loss(0.0)
+    # The ends first: of equally likely temperatures the extreme one tells the truth.
+    best = min((low, high, float(found.x)), key=loss)
+    if loss(best) >= before * (1 - 1e-12):  # flat, or already best
+        best = 0.0
     at_bound = min(best - low, high - best) < 1e-3
-    return Temperature(float(np.exp(best)), before, after, at_bound)
+    return Temperature(math.exp(best), before, loss(best), at_bound)
 
 
 def apply_temperature(

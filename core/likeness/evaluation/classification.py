@@ -194,7 +194,7 @@ def _f1(counts: np.ndarray) -> np.ndarray:
     return _ratio(2 * _diagonal(counts), counts.sum(axis=-1) + counts.sum(axis=-2))
 
 
-def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+def _ratio(top: np.ndarray | np.generic, bottom: np.ndarray | np.generic) -> np.ndarray:
     """`top / bottom`, nan where `bottom` is 0."""
     top, bottom = np.asarray(top, np.float64), np.asarray(bottom, np.float64)
     undefined = np.full(top.shape, np.nan)

@@ -2,8 +2,9 @@
 
 Legend: N items, D embedding dimension.
 
-Clusters come from faiss k-means (Lloyd's iterations from randomly chosen items, seeded, every item
-used), the scores from scikit-learn. They depend on that recipe, so it is part of the result.
+Clusters come from k-means: k-means++ starts from scikit-learn, seeded, then Lloyd's iterations by
+faiss on every item. The scores come from scikit-learn. They depend on that recipe, so it is part of
+the result.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from importlib.metadata import version
 import numpy as np
 from jaxtyping import Int, Shaped
 from sklearn import metrics
+from sklearn.cluster import kmeans_plusplus
 
 from likeness.errors import require
 from likeness.evaluation.values import MetricValue
@@ -44,7 +46,7 @@ def kmeans(
     iterations: int = 25,
     restarts: int = 1,
 ) -> Int[np.ndarray, " N"]:
-    """Cluster of every item by faiss k-means.
+    """Cluster of every item by k-means.
 
     Args:
         embeddings_ND: embeddings; rows are normalised first in the cosine space.
@@ -52,7 +54,7 @@ def kmeans(
         space: "cosine", "euclidean" or "dot" (both raw rows; k-means is Euclidean).
         seed: of the starting points.
         iterations: of Lloyd's algorithm.
-        restarts: runs from different starting points, of which the tightest is kept.
+        restarts: runs from different starts, of which the tightest is kept.
 
     Raises:
         UserError: if `clusters` is out of range or the embeddings are refused by `prepared`.
@@ -62,18 +64,25 @@ def kmeans(
     rows_ND = prepared(embeddings_ND, space, "embeddings")
     count, dim = rows_ND.shape
     require(1 <= clusters <= count, "clusters", f"between 1 and the {count} items", clusters)
-    model = faiss.Kmeans(
-        dim,
-        clusters,
-        niter=iterations,
-        nredo=restarts,
-        seed=seed,
-        min_points_per_centroid=1,  # faiss warns on stderr below 39
-        max_points_per_centroid=count,  # and samples above 256
-    )
-    model.train(rows_ND)
-    _, nearest_N1 = model.index.search(rows_ND, 1)
-    return np.asarray(nearest_N1[:, 0], dtype=np.int64)
+    require(restarts >= 1, "restarts", ">= 1", restarts)
+    generator = np.random.RandomState(seed)  # what scikit-learn takes
+    best_N, least = np.zeros(count, np.int64), np.inf
+    for _ in range(restarts):
+        # One trial per centre, the original k-means++: the greedy form is slow for many clusters.
+        start_CD, _ = kmeans_plusplus(rows_ND, clusters, random_state=generator, n_local_trials=1)
+        model = faiss.Kmeans(
+            dim,
+            clusters,
+            niter=iterations,
+            min_points_per_centroid=1,  # faiss warns on stderr below 39
+            max_points_per_centroid=count,  # and samples above 256
+        )
+        model.train(rows_ND, init_centroids=np.ascontiguousarray(start_CD))
+        distance_N1, nearest_N1 = model.index.search(rows_ND, 1)
+        spread = float(distance_N1.sum(dtype=np.float64))
+        if spread < least:
+            best_N, least = np.asarray(nearest_N1[:, 0], dtype=np.int64), spread
+    return best_N
 
 
 def agreement(
@@ -113,7 +122,7 @@ def clustering(
     )
     protocol = {
         "clusters": f"faiss {version('faiss-cpu')} k-means, {number} clusters",
-        "start": f"random items, seed {seed}, {restarts} runs of {iterations} iterations",
+        "start": f"k-means++, seed {seed}, best of {restarts} runs of {iterations} iterations",
         "space": f"{space}, unit rows" if space == "cosine" else f"{space}, raw rows",
     }
     return Clustering(agreement(labels_N, clusters_N), clusters_N, protocol)

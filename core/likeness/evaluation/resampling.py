@@ -32,7 +32,7 @@ UNDEFINED = "the statistic is undefined"
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 Sums = Any  # (G, F) numpy array or scipy sparse array
-_WEIGHTS = 1 << 22  # weights held at a time: 32 MiB
+_WEIGHTS = 1 << 22  # weights, and weighted sums, held at a time: 32 MiB each
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def intervals(
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
     if groups >= 2:
         generator = np.random.default_rng(bootstrap.seed)
-        for weights in _weights(generator, groups, bootstrap.replicates):
+        for weights in _weights(generator, groups, bootstrap.replicates, sums_GF.shape[1]):
             sums_RF = _weighted(weights, sums_GF)
             for name, statistic in statistics.items():
                 drawn[name].append(statistic(sums_RF))
@@ -345,9 +345,11 @@ def _weighted(weights_RG: np.ndarray, sums_GF: Sums) -> np.ndarray:
     return np.asarray((sums_GF.T @ weights_RG.T).T)
 
 
-def _weights(generator: np.random.Generator, groups: int, replicates: int) -> Iterator[np.ndarray]:
-    """How often each group is drawn, (replicates, groups), a chunk of replicates at a time."""
-    step = max(1, _WEIGHTS // groups)
+def _weights(
+    generator: np.random.Generator, groups: int, replicates: int, width: int = 1
+) -> Iterator[np.ndarray]:
+    """How often each group is drawn, (replicates, groups), in chunks that suit `width` sums."""
+    step = max(1, _WEIGHTS // max(groups, width))
     for start in range(0, replicates, step):
         rows = min(step, replicates - start)
         drawn = generator.integers(groups, size=(rows, groups))
@@ -359,11 +361,12 @@ def _weights(generator: np.random.Generator, groups: int, replicates: int) -> It
 def _draw_shared(runs: Sequence[Sums], statistic: Statistic, bootstrap: Bootstrap) -> np.ndarray:
     """Mean over drawn runs, one draw of groups for all runs of a replicate."""
     generator = np.random.default_rng(bootstrap.seed)
+    groups, width = runs[0].shape
     share_RS = np.concatenate(list(_weights(generator, len(runs), bootstrap.replicates)))
     value_RS = np.concatenate(
         [
             np.stack([statistic(_weighted(weights, run)) for run in runs], axis=1)
-            for weights in _weights(generator, runs[0].shape[0], bootstrap.replicates)
+            for weights in _weights(generator, groups, bootstrap.replicates, width)
         ]
     )
     return np.asarray((value_RS * share_RS / len(runs)).sum(axis=1))
@@ -378,7 +381,7 @@ def _draw_nested(runs: Sequence[Sums], statistic: Statistic, bootstrap: Bootstra
         row, place = np.nonzero(picked_RS == index)
         drawn = [
             statistic(_weighted(weights, run))
-            for weights in _weights(generator, run.shape[0], len(row))
+            for weights in _weights(generator, run.shape[0], len(row), run.shape[1])
         ]
         value_RS[row, place] = np.concatenate([np.empty(0), *drawn])
     return np.asarray(value_RS.mean(axis=1))

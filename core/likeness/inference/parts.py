@@ -1,9 +1,9 @@
 """The work folder of a long job: what was asked, the list of inputs, and the finished parts.
 
-`F.parts/` beside the output `F` holds `job.json` (written last when the folder is made: without it
-the folder is nothing), `inputs.jsonl` (one line `[path, bytes, modified]` per row) and
-`part-000000.parquet`, ... A part appears by renaming, so whatever kills the process leaves whole
-parts and a listing that does not change under them.
+`F.parts/` beside the output `F` holds `job.json` (made last and removed last: without it the folder
+is nothing), `inputs.jsonl` (one line `[path, bytes, modified]` per row) and `part-000000.parquet`,
+... A part appears by renaming, so whatever kills the process leaves whole parts and a listing that
+does not change under them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
@@ -24,8 +24,7 @@ from likeness.files import atomic_path, write_json
 from likeness.inference.sources import Source
 
 FORMAT_VERSION = 1
-_ASKED = ("command", "model_id", "settings", "shard", "fingerprint")
-_WORDS = {"model_id": "model", "fingerprint": "input", "shard": "shard", "command": "command"}
+_WORDS = {"model_id": "model"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class Job:
         rows: rows of the block.
         part_rows: rows per part.
         left_out: files of the input folder that are no images by their ending.
+        ok: rows with an answer, once the output is in its place; None before.
         format_version: of this record.
     """
 
@@ -54,6 +54,7 @@ class Job:
     rows: int
     part_rows: int
     left_out: int
+    ok: int | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -92,7 +93,7 @@ class Parts:
 
 @contextmanager
 def opened(
-    out: Path,
+    files: Sequence[Path],
     source: Source,
     *,
     command: str,
@@ -100,71 +101,85 @@ def opened(
     settings: Mapping[str, Any],
     shard: tuple[int, int],
     part_rows: int,
+    overwrite: bool,
 ) -> Iterator[Parts]:
     """Begin a job, or go on with it where it was stopped; one process at a time.
 
     Args:
-        out: the file that will be written; the folder is `out` with `.parts` behind its name.
+        files: what will be written; the folder is the first with `.parts` behind its name.
         source: the inputs. They are listed once; a job that goes on keeps its own list.
         command: see `Job`.
         model_id: see `Job`.
         settings: see `Job`.
         shard: `(i, n)` with 1 <= i <= n.
         part_rows: rows per part; a job that goes on keeps its own.
+        overwrite: whether a new job may replace the files.
 
     Yields:
-        The folder. It stays: call `close` when the output is written.
+        The folder. It stays: call `close` when the output is in its place. If `job.ok` is set, an
+        earlier call was killed after that, and nothing is left to do but `close`.
 
     Raises:
-        UserError: if the input is empty or cannot be listed, another process works on this output,
-            or the folder was begun with another model, input, block or other settings.
+        UserError: if the input is empty or cannot be listed, a file is there and the job is new,
+            another process works on it, or the folder was begun with another model, input, block
+            or other settings.
     """
     index, count = shard
     require(1 <= index <= count, "shard", "i/n with 1 <= i <= n", f"{index}/{count}")
     require(part_rows >= 1, "part_rows", ">= 1", part_rows)
-    folder = work_folder(out)
+    folder = files[0].with_name(f"{files[0].name}.parts")
     asked = {
         "command": command,
         "model_id": model_id,
         "settings": json.loads(json.dumps(dict(settings))),
         "shard": [index, count],
     }
-    with _locked(folder, out):
+    with _locked(folder, files[0]):
         job = _read_job(folder)
+        if job is not None:
+            now = {**asked, "fingerprint": _fingerprint(source)}
+            changed = next((key for key in now if getattr(job, key) != now[key]), None)
+            there = all(file.exists() for file in files)
+            if job.ok is not None and (changed is not None or not there):
+                job = None  # what is left of a finished job
+            elif changed is not None:
+                raise _foreign(folder, changed, getattr(job, changed))
         if job is None:
             try:
+                _require_free(files, overwrite)
                 job = _begin(folder, source, asked, part_rows)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-        else:
-            digest = hashlib.sha256()
-            for line in _lines(source):
-                digest.update(line)
-            _check_same(job, {**asked, "fingerprint": digest.hexdigest()}, folder)
         yield Parts(folder, job)
 
 
-def work_folder(out: Path) -> Path:
-    """The work folder of an output file."""
-    return out.with_name(f"{out.name}.parts")
+def close(parts: Parts, ok: int) -> None:
+    """Remove the folder, which has served; killed in between, the next call finds that noted.
 
-
-def is_begun(out: Path) -> bool:
-    """Whether there is work to go on with."""
-    return _record(work_folder(out)).is_file()
-
-
-def close(parts: Parts) -> None:
-    """Remove the folder; the record goes first, so that what is left after a kill is nothing."""
-    _record(parts.folder).unlink()
+    Args:
+        parts: the folder.
+        ok: rows with an answer.
+    """
+    write_json(_record(parts.folder), asdict(replace(parts.job, ok=ok)))
+    _empty(parts.folder, but=("lock", _record(parts.folder).name))
     shutil.rmtree(parts.folder)
 
 
-def _begin(folder: Path, source: Source, asked: Mapping[str, Any], part_rows: int) -> Job:
-    for old in folder.iterdir():  # of a process that was killed before it had written the record
-        if old.name != "lock":
+def _require_free(files: Sequence[Path], overwrite: bool) -> None:
+    for file in files:
+        free = not file.exists() or (overwrite and file.is_file())
+        require(free, "out", "the name of a file that is not there yet", str(file))
+
+
+def _empty(folder: Path, *, but: Container[str]) -> None:
+    for old in folder.iterdir():
+        if old.name not in but:
             old.unlink()
+
+
+def _begin(folder: Path, source: Source, asked: Mapping[str, Any], part_rows: int) -> Job:
+    _empty(folder, but=("lock",))  # left by a process that was killed before it had a record
     digest, total = hashlib.sha256(), 0
     with atomic_path(_inputs(folder)) as temporary, temporary.open("wb") as handle:
         for line in _lines(source):
@@ -211,15 +226,19 @@ def _read_job(folder: Path) -> Job | None:
         ) from error
 
 
-def _check_same(job: Job, asked: Mapping[str, Any], folder: Path) -> None:
-    for key in _ASKED:
-        before, now = getattr(job, key), asked[key]
-        if before != now:
-            what = "another input" if key == "fingerprint" else f"{_WORDS.get(key, key)} {before}"
-            raise UserError(
-                f"out must be a name whose parts belong to the same work (remove {folder} or "
-                f"choose another name), got parts begun with {what}"
-            )
+def _fingerprint(source: Source) -> str:
+    digest = hashlib.sha256()
+    for line in _lines(source):
+        digest.update(line)
+    return digest.hexdigest()
+
+
+def _foreign(folder: Path, key: str, before: Any) -> UserError:
+    what = "another input" if key == "fingerprint" else f"{_WORDS.get(key, key)} {before}"
+    return UserError(
+        f"out must be a name whose parts belong to the same work (remove {folder} or "
+        f"choose another name), got parts begun with {what}"
+    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice, tee
 from pathlib import Path
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from likeness.errors import UserError, require
 from likeness.files import write_json
 from likeness.inference.blocks import Block, Model, answer_prepared, prepare_all
-from likeness.inference.parts import Parts, close, is_begun, opened
+from likeness.inference.parts import Parts, close, opened
 from likeness.inference.sources import Source, open_source
 from likeness.inference.tables import (
     EMBEDDING,
@@ -166,36 +166,41 @@ def _write(
         final.suffix in suffixes, "out", f"a name that ends in {' or '.join(suffixes)}", str(out)
     )
     files = (final, final.with_suffix(".parquet")) if final.suffix == ".npy" else (final,)
-    for file in files:
-        free = not file.exists() or (file.is_file() and (overwrite or is_begun(final)))
-        require(free, "out", "the name of a file that is not there yet", str(file))
     inputs = source if isinstance(source, Source) else open_source(source)
     work = opened(
-        final,
+        files,
         inputs,
         command=command,
         model_id=model.model_id,
         settings=model.settings,
         shard=shard,
         part_rows=part_rows,
+        overwrite=overwrite,
     )
     with work as parts:
-        try:
-            resumed = _answer(model, inputs.root, parts, schema, on_progress)
-            _join(parts, files, schema)
-        except UserError as error:
-            if not isinstance(error.__cause__, OSError):
-                raise
-            raise UserError(
-                f"out must be on a disk with free space, got {out}: {error.__cause__.strerror} "
-                f"(finished parts are kept in {parts.folder.name}: repeat the command to go on)"
-            ) from error
-        ok = sum(
-            table.column("status").to_pylist().count("ok") for table in _tables(parts, "status")
-        )
-        close(parts)
-    job = parts.job
+        job, ok, resumed = parts.job, parts.job.ok, parts.job.rows
+        if ok is None:
+            with _disk_errors(parts, out):
+                resumed = _answer(model, inputs.root, parts, schema, on_progress)
+                _join(parts, files, schema)
+            status = (table.column("status").to_pylist() for table in _tables(parts, "status"))
+            ok = sum(column.count("ok") for column in status)
+        close(parts, ok)
     return Written(files, job.rows, ok, job.rows - ok, resumed, job.left_out)
+
+
+@contextmanager
+def _disk_errors(parts: Parts, out: Path | str) -> Iterator[None]:
+    """Say of a full disk what it has not cost."""
+    try:
+        yield
+    except UserError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise UserError(
+            f"out must be on a disk with free space, got {out}: {error.__cause__.strerror} "
+            f"(finished parts are kept in {parts.folder.name}: repeat the command to go on)"
+        ) from error
 
 
 def _answer(

@@ -17,6 +17,7 @@ from likeness.losses.base import LossTerms, PairLoss, shares
 from likeness.losses.lifted import lifted_structured
 from likeness.pairs import Pairs, Space, project
 from likeness.proxies import ProxyBank, class_means
+from likeness.rows import as_float
 from likeness.selection import Selection, everything
 
 CentreMode = Literal["grad", "ema", "batch_mean"]
@@ -81,7 +82,7 @@ class Centres(nn.Module):
             self.bank = ProxyBank(num_classes, dim, lr_mult=lr_mult)
             self.bank.weight.requires_grad_(mode == "grad")
 
-    def current(self, embeddings_ND: Float[Tensor, "N D"], labels_N: Int[Tensor, " N"]) -> Current:
+    def current(self, embeddings_ND: Float[Tensor, "N D"], labels_N: Tensor) -> Current:
         """The centres for a batch whose embeddings are already as the space compares them.
 
         Raises:
@@ -99,17 +100,18 @@ class Centres(nn.Module):
         weight_N = 1 / (count_C[labels_N] * present_C.sum())
         return Current(project(mean_CD, self.space), present_C, weight_N)
 
-    def imprint(self, embeddings_ND: Float[Tensor, "N D"], labels_N: Int[Tensor, " N"]) -> None:
+    def imprint(self, embeddings_ND: Float[Tensor, "N D"], labels_N: Tensor) -> None:
         """Set the centres to the class means of raw embeddings.
 
         Raises:
             UserError: if a label is outside [0, C) or the dimension differs.
         """
+        self._check(embeddings_ND, labels_N)
         if self.bank is not None:
             self.bank.imprint(self._compared(embeddings_ND), labels_N)
 
     @torch.no_grad()
-    def update(self, embeddings_ND: Float[Tensor, "N D"], labels_N: Int[Tensor, " N"]) -> None:
+    def update(self, embeddings_ND: Float[Tensor, "N D"], labels_N: Tensor) -> None:
         """In mode `ema`, move the centres of the classes of a batch of raw embeddings.
 
         Every process must pass the whole gathered batch, so that all keep the same centres.
@@ -173,7 +175,7 @@ def negative_variance(
     Equal to minus the sum over ordered pairs of ||c_j - c_k||^2 / (2 C^2). Unbounded below unless
     the centres are normalised.
     """
-    share_C1 = (present_C / present_C.sum().clamp_min(1))[:, None].to(centre_CD.dtype)
+    share_C1 = (as_float(present_C, centre_CD.dtype) / present_C.sum().clamp_min(1))[:, None]
     mean_1D = (centre_CD * share_C1).sum(0, keepdim=True)
     return -((centre_CD - mean_1D).square() * share_C1).sum()
 

@@ -142,9 +142,7 @@ def semi_hard(
 ) -> LossTerms:
     """Each pair (a, p) with its semi-hard negative, by the rule of `rows.facenet_negatives`."""
     ranked = rank_positives(distance_NM, marked(positive_NM))
-    negative_NK, exists_N = facenet_negatives(
-        distance_NM, ranked.distance_NK, marked(negative_NM)
-    )
+    negative_NK, exists_N = facenet_negatives(distance_NM, ranked.distance_NK, marked(negative_NM))
     gap_NK = distance_NM.gather(1, ranked.column_NK) - distance_NM.gather(1, negative_NK)
     weight_NK = positive_NM.gather(1, ranked.column_NK) * negative_NM.gather(1, negative_NK)
     weight_NK = weight_NK * (ranked.real_NK & exists_N[:, None])

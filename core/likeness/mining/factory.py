@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -36,6 +36,7 @@ class SemiHardMinerSpec(Spec):
 MinerSpec = Annotated[BatchHardMinerSpec | SemiHardMinerSpec, Field(discriminator="name")]
 
 
+@runtime_checkable
 class Reader(Protocol):
     """What `check_combination` asks of a loss: the kinds of selection that it reads."""
 

@@ -36,6 +36,8 @@ def batch_hard(pairs: Pairs, batch: Batch) -> Selection:
     """
     seen = pairs.detach()
     far_NM = _farness(seen)
+    if not far_NM.shape[1]:
+        return Selection(seen.positive, seen.negative)
     return Selection(
         _marked(seen.positive, *extreme(far_NM, seen.positive, farthest=True)),
         _marked(seen.negative, *extreme(far_NM, seen.negative, farthest=False)),

@@ -1,6 +1,5 @@
 """Training: one visible loop (`loop.py`) and what it is made of."""
 
-from likeness.training.checkpoint import has_checkpoint
 from likeness.training.distributed import build_fabric
 from likeness.training.hooks import EpochHook
 from likeness.training.ledger import TIME_COLUMNS
@@ -21,5 +20,4 @@ __all__ = [
     "Validate",
     "build_fabric",
     "fit",
-    "has_checkpoint",
 ]

@@ -46,16 +46,15 @@ def build_fabric(
     )
 
 
-def share(batch: Sequence[T], fabric: Fabric) -> Sequence[T]:
-    """This process's part of a global batch; the parts are equal and follow each other.
+def share(batch: Sequence[T], *, rank: int, world: int) -> Sequence[T]:
+    """Process `rank`'s part of a global batch; the parts are equal and follow each other.
 
     Raises:
         UserError: if the batch cannot be cut into equal parts.
     """
-    world = fabric.world_size
     require(len(batch) % world == 0, "batch size", f"a multiple of {world} devices", len(batch))
     size = len(batch) // world
-    return batch[fabric.global_rank * size : (fabric.global_rank + 1) * size]
+    return batch[rank * size : (rank + 1) * size]
 
 
 def gather(outputs: Outputs, fabric: Fabric) -> Outputs:

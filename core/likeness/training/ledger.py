@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from likeness.training.step import StepReport
 
 # Columns of the logs that say how fast a run was; all others repeat exactly.
 TIME_COLUMNS = ("images_per_s", "seconds")
+Row: TypeAlias = dict[str, int | float]  # of a log
 
 
 class StepNumbers(NamedTuple):
@@ -46,7 +47,7 @@ def read_step(report: StepReport) -> StepNumbers:
     values, active = rest[0::2], rest[1::2]
     parts = {f"loss_{name}": value for name, value in zip(names, values, strict=True)}
     parts |= {f"active_{name}": value for name, value in zip(names, active, strict=True)}
-    return StepNumbers(loss, grad_norm, sum(active), parts)
+    return StepNumbers(loss, grad_norm, float(sum(active)), parts)
 
 
 @dataclass
@@ -79,7 +80,7 @@ class Ledger:
     seconds: float = 0.0
     best_epoch: int = 0
     best_score: float | None = None
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[Row] = field(default_factory=list)
 
     def count_step(self, numbers: StepNumbers, images: int, seconds: float) -> None:
         """A step is done."""
@@ -90,9 +91,9 @@ class Ledger:
         self.images += images
         self.seconds += seconds
 
-    def close_epoch(self, scores: Mapping[str, float], rate: float) -> dict[str, float]:
+    def close_epoch(self, scores: Mapping[str, float], rate: float) -> Row:
         """All batches of the epoch are done; returns its row for the log."""
-        row: dict[str, float] = {
+        row: Row = {
             "epoch": self.epoch + 1,
             "train_loss": self.loss_sum / self.position,
             "active": self.active_sum / self.position,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from likeness.errors import UserError
 from likeness.files import write_text
+from likeness.training.ledger import Row
 
 
 class CsvLog:
@@ -30,7 +30,7 @@ class CsvLog:
         self._file: IO[str] = path.open("a", encoding="utf-8", newline="")
         self._writer = csv.writer(self._file, lineterminator="\n")
 
-    def write(self, row: Mapping[str, float]) -> None:
+    def write(self, row: Row) -> None:
         """Append a row; the first one names the columns.
 
         Raises:
@@ -71,12 +71,12 @@ class RunLogs:
         self._steps = CsvLog(folder / "train.csv", rows=step)
         self._epochs = CsvLog(folder / "epochs.csv", rows=epochs)
 
-    def step(self, row: Mapping[str, float]) -> None:
+    def step(self, row: Row) -> None:
         """A step's row; it begins with `step` and `epoch`."""
         self._steps.write(row)
         self._event("train", row, int(row["step"]))
 
-    def epoch(self, row: Mapping[str, float], step: int) -> None:
+    def epoch(self, row: Row, step: int) -> None:
         """An epoch's row."""
         self._epochs.write(row)
         self._event("epoch", row, step)
@@ -93,7 +93,7 @@ class RunLogs:
         if self._events is not None:
             self._events.close()
 
-    def _event(self, prefix: str, row: Mapping[str, float], step: int) -> None:
+    def _event(self, prefix: str, row: Row, step: int) -> None:
         if self._events is None:
             return
         for name, value in row.items():

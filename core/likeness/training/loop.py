@@ -26,10 +26,10 @@ from likeness.objective import Objective
 from likeness.sampling import BatchPlan
 from likeness.training import seeds
 from likeness.training.determinism import deterministic_algorithms
-from likeness.training.distributed import build_fabric, from_first, share
+from likeness.training.distributed import build_fabric, from_first
 from likeness.training.forward import build_forward
 from likeness.training.hooks import EpochHook, call_hooks
-from likeness.training.ledger import StepNumbers, read_step
+from likeness.training.ledger import Row, StepNumbers, read_step
 from likeness.training.logs import RunLogs
 from likeness.training.progress import Display
 from likeness.training.run import Run, TrainingData, assemble
@@ -251,13 +251,13 @@ def _items(run: Run, batches: Sequence[Sequence[int]]) -> list[Sequence[tuple[in
     ledger = run.ledger
     first_step = ledger.step - ledger.position
     return [
-        share([(row, first_step + place, slot) for slot, row in enumerate(rows)], run.fabric)
+        run.share([(row, first_step + place, slot) for slot, row in enumerate(rows)])
         for place, rows in enumerate(batches)
         if place >= ledger.position
     ]
 
 
-def _step_row(run: Run, numbers: StepNumbers, rate: float, speed: float) -> dict[str, float]:
+def _step_row(run: Run, numbers: StepNumbers, rate: float, speed: float) -> Row:
     return {
         "step": run.ledger.step,
         "epoch": run.ledger.epoch + 1,
@@ -301,7 +301,7 @@ def _stop(run: Run, numbers: StepNumbers, rows: Sequence[int], images_NCHW: Tens
     listed = run.folder / "logs" / "stopped_batch.csv"
     if run.is_first:
         write_text(listed, table.getvalue())
-    own = share(rows, run.fabric)
+    own = run.share(rows)
     broken = [
         row for row, image in zip(own, images_NCHW, strict=True) if not bool(image.isfinite().all())
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import (
@@ -13,6 +12,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+from likeness.training.ledger import Row
 
 _REFRESH_SECONDS = 0.2
 
@@ -69,7 +70,7 @@ class Display:
             self._bar.refresh()
             self._shown = now
 
-    def epoch(self, row: Mapping[str, float]) -> None:
+    def epoch(self, row: Row) -> None:
         """An epoch is done."""
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
         self.say(f"epoch {row['epoch']}/{self._epochs}  {numbers}")

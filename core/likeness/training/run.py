@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning.fabric import Fabric
@@ -28,7 +28,7 @@ from likeness.training.checkpoint import (
     restore_optimiser,
     save_checkpoint,
 )
-from likeness.training.distributed import start_equal
+from likeness.training.distributed import share, start_equal
 from likeness.training.hooks import ClassMeans, EpochHook
 from likeness.training.ledger import Ledger
 from likeness.training.loader import BatchLoader
@@ -37,6 +37,7 @@ from likeness.training.optimisers import build_optimisers
 from likeness.training.spec import RunSpec
 from likeness.training.step import Method
 
+T = TypeVar("T")
 COLUMNS = ("group", "camera", "modality")
 
 
@@ -114,6 +115,10 @@ class Run:
             modality=known.get("modality"),
             generator=seeds.miner_generator(*key, device=device),
         )
+
+    def share(self, batch: Sequence[T]) -> Sequence[T]:
+        """This process's part of a global batch."""
+        return share(batch, rank=self.fabric.global_rank, world=self.fabric.world_size)
 
     def keep_as_best(self) -> None:
         """Remember the weights as they are now."""

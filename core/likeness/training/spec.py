@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,7 +32,7 @@ class SGDSpec(Spec):
     head_lr_mult: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Self:
+    def _nesterov_needs_momentum(self) -> SGDSpec:
         if self.nesterov and self.momentum == 0:
             raise ValueError("such that momentum is > 0 where nesterov is on")
         return self
@@ -106,7 +106,7 @@ class DataSpec(Spec):
     cache_gib: float = Field(default=2.0, ge=0)
 
     @model_validator(mode="after")
-    def _something_to_train_on(self) -> Self:
+    def _something_to_train_on(self) -> DataSpec:
         if self.test + self.val >= 1:
             raise ValueError("such that test + val is < 1")
         return self
@@ -149,7 +149,7 @@ class RunSpec(Spec):
     deterministic: bool = False
 
     @model_validator(mode="after")
-    def _warmup_ends(self) -> Self:
+    def _warmup_ends(self) -> RunSpec:
         if self.schedule.warmup_epochs > self.epochs:
             raise ValueError(
                 f"such that schedule.warmup_epochs ({self.schedule.warmup_epochs}) is <= epochs "

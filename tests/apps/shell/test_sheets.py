@@ -27,8 +27,13 @@ def row(*marks, picture=None, label="Beach", caption=""):
     return SheetRow(SheetItem(grey, label), hits, caption)
 
 
+def read(path):
+    with Image.open(path) as opened:
+        return np.asarray(opened.convert("RGB")), dict(opened.info)
+
+
 def pixels_of(path, colour):
-    return int((np.asarray(Image.open(path).convert("RGB")) == colour).all(axis=2).sum())
+    return int((read(path)[0] == colour).all(axis=2).sum())
 
 
 def test_marks_follow_right_and_wrong(tmp_path):
@@ -46,8 +51,7 @@ def test_tick_and_cross_differ_in_shape_not_only_in_colour(tmp_path):
     masks = []
     for mark, colour in ((True, BLUE), (False, ORANGE)):
         write_sheet(tmp_path / "x.png", [row(mark)])
-        image = np.asarray(Image.open(tmp_path / "x.png").convert("RGB"))
-        masks.append((image == colour).all(axis=2))
+        masks.append((read(tmp_path / "x.png")[0] == colour).all(axis=2))
     assert masks[0].shape == masks[1].shape
     assert (masks[0] != masks[1]).sum() > 40
 
@@ -57,7 +61,7 @@ def test_sheet_is_repeatable_and_carries_no_metadata(tmp_path):
     for name in ("a.png", "b.png"):
         write_sheet(tmp_path / name, rows, title="T" * 300, caption="generated data")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert Image.open(tmp_path / "a.png").info == {}
+    assert read(tmp_path / "a.png")[1] == {}
 
 
 def test_ragged_rows_missing_pictures_and_odd_shapes(tmp_path):
@@ -68,7 +72,7 @@ def test_ragged_rows_missing_pictures_and_odd_shapes(tmp_path):
         SheetRow(SheetItem(None, "x"), [SheetItem(None, "", float("nan"), True)]),
     ]
     write_sheet(tmp_path / "x.png", rows)
-    assert Image.open(tmp_path / "x.png").width > 168 * 4
+    assert read(tmp_path / "x.png")[0].shape[1] > 168 * 4
 
 
 @pytest.mark.parametrize("count", [0, 61])
@@ -82,9 +86,9 @@ def test_hero_is_captioned_as_generated(tmp_path):
     rows = [row(True, True, False)]
     write_hero(tmp_path / "hero.png", rows)
     write_sheet(tmp_path / "same.png", rows, title="Ask with an image, get the most alike")
-    hero, same = Image.open(tmp_path / "hero.png"), Image.open(tmp_path / "same.png")
-    assert hero.height > same.height  # the line that says "generated data"
-    foot = np.asarray(hero)[same.height - 22 :]
+    hero, same = read(tmp_path / "hero.png")[0], read(tmp_path / "same.png")[0]
+    assert len(hero) > len(same)  # the line that says "generated data"
+    foot = hero[len(same) - 22 :]
     assert foot.min() < 140
 
 
@@ -103,11 +107,11 @@ def test_learning_curve_is_drawn_and_repeatable(tmp_path):
     for name in ("a.png", "b.png"):
         write_learning_curve(tmp_path / name, epochs)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    image = Image.open(tmp_path / "a.png")
-    assert image.info.get("Software") is None
+    image, info = read(tmp_path / "a.png")
+    assert "Software" not in info
     assert pixels_of(tmp_path / "a.png", (29, 107, 114)) > 300
     write_learning_curve(tmp_path / "c.png", epochs[["epoch", "train_loss"]])
-    assert Image.open(tmp_path / "c.png").width < image.width
+    assert read(tmp_path / "c.png")[0].shape[1] < image.shape[1]
 
 
 @pytest.mark.parametrize(
@@ -125,5 +129,5 @@ def test_nothing_to_draw_is_refused(tmp_path, epochs):
 
 def test_pictures_are_enlarged_not_lost(tmp_path):
     write_sheet(tmp_path / "x.png", [row(None, picture=draw_scene("a_1.jpg", 16))])
-    image = np.asarray(Image.open(tmp_path / "x.png").convert("RGB"))[60:200, 60:200]
+    image = read(tmp_path / "x.png")[0][60:200, 60:200]
     assert image.std() > 10

@@ -189,6 +189,24 @@ def test_rescaled_and_recompressed_copies_are_near_duplicates(tmp_path):
     assert codes(within) == {("warning", "near-duplicate")}
 
 
+def test_equal_hashes_of_different_scenes_are_told_apart(tmp_path):
+    """The hash compares neighbours in a row only, so a slope from top to bottom escapes it."""
+    flat = picture(0).astype(float) * 0.3
+    slope = np.linspace(0, 170, 64)[:, None, None]
+    save(tmp_path / "a.png", flat.astype(np.uint8))
+    save(tmp_path / "b.png", (flat + slope).astype(np.uint8))
+    save(tmp_path / "c.png", (flat + slope[::-1]).astype(np.uint8))
+    assert check(images_in(tmp_path)).findings == ()
+
+
+def test_calm_seas_are_not_taken_for_each_other(tmp_path):
+    ramp = np.linspace(0, 4, 64)[None, :, None]
+    for n in range(3):
+        noise = np.random.default_rng(n).normal(0, 0.4, (64, 64, 3))
+        save(tmp_path / f"{n}.png", np.rint(100 + ramp + noise).astype(np.uint8))
+    assert check(images_in(tmp_path)).findings == ()
+
+
 def test_plain_images_are_not_taken_for_each_other(tmp_path):
     for n in range(4):
         noise = np.random.default_rng(n).integers(0, 3, (32, 32, 3))

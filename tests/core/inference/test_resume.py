@@ -100,7 +100,7 @@ def test_killed_while_the_final_file_is_made(tmp_path, monkeypatch):
             with pytest.raises(Killed):
                 shards.predict(StandIn(), tmp_path / "in", tmp_path / "cut.csv")
         assert not (tmp_path / "cut.csv").exists()
-    for first in (True, False):  # the file is there, the folder is not yet gone
+    for first in (True, False):  # the file is in its place, the folder is not yet gone
         with monkeypatch.context() as patch:
             patch.setattr(shards, "close", after(work.close, first=first))
             with pytest.raises(Killed):
@@ -109,20 +109,49 @@ def test_killed_while_the_final_file_is_made(tmp_path, monkeypatch):
     assert not (tmp_path / "cut.csv.parts").exists()
 
 
-def test_killed_while_the_folder_is_removed(tmp_path, monkeypatch):
-    """Without its record the rest of a folder is nothing: old parts are not taken for new ones."""
-    write_files(tmp_path / "in", 9)
-    monkeypatch.setattr(work.shutil, "rmtree", lambda *arguments, **options: None)
-    shards.predict(StandIn(), tmp_path / "in", tmp_path / "p.csv")
-    monkeypatch.undo()
-    left = tmp_path / "p.csv.parts"
-    assert (left / "part-000000.parquet").exists()
-    written = shards.predict(
-        StandIn(model_id="m1"), tmp_path / "in", tmp_path / "p.csv", overwrite=True
-    )
+@pytest.mark.parametrize("place", ["_empty", "shutil.rmtree"])
+def test_killed_while_the_folder_is_removed(tmp_path, monkeypatch, place):
+    write_files(tmp_path / "in", 9, bad={2})
+    out, left = tmp_path / "e.npy", tmp_path / "e.npy.parts"
+
+    def leave():
+        """A finished job whose folder is still there, whole or all but the record."""
+        with monkeypatch.context() as patch:
+            patch.setattr(f"likeness.inference.parts.{place}", lambda *arguments, **options: None)
+            if place == "_empty":
+                patch.setattr(work.shutil, "rmtree", lambda *arguments, **options: None)
+            shards.embed(StandIn(), tmp_path / "in", out, overwrite=True)
+        assert left.exists()
+
+    leave()
+    before, model = out.read_bytes(), StandIn()
+    written = shards.embed(model, tmp_path / "in", out)  # the same call again: already done
+    assert (written.rows, written.ok, written.resumed, model.seen) == (9, 8, 9, 0)
+    assert out.read_bytes() == before
+    assert not left.exists()
+
+    leave()
+    with pytest.raises(UserError, match="must be the name of a file that is not there yet"):
+        shards.embed(StandIn(model_id="m1"), tmp_path / "in", out)  # another call
+    assert out.read_bytes() == before
+    assert not left.exists()
+
+    leave()
+    out.unlink()
+    (tmp_path / "e.parquet").unlink()
+    written = shards.embed(StandIn(model_id="m1"), tmp_path / "in", out)
+    assert written.resumed == 0
+    assert set(pq.read_table(tmp_path / "e.parquet")["model_id"].to_pylist()) == {"m1"}
+
+
+def test_rests_without_a_record_are_nothing(tmp_path):
+    """Parts of an older job are not taken for those of a new one."""
+    write_files(tmp_path / "in", 20)
+    begin(tmp_path / "in", tmp_path / "p.csv")
+    (tmp_path / "p.csv.parts" / "job.json").unlink()
+    written = shards.predict(StandIn(model_id="m1"), tmp_path / "in", tmp_path / "p.csv")
     assert written.resumed == 0
     assert "m0" not in (tmp_path / "p.csv").read_text()
-    assert not left.exists()
 
 
 def begin(folder, out, **options):
@@ -202,7 +231,7 @@ def test_two_processes_do_not_share_an_output(tmp_path):
     process = start("predict", tmp_path / "in", out, 0.5)
     try:
         deadline = time.monotonic() + 60
-        while not work.is_begun(out) and time.monotonic() < deadline:
+        while not (tmp_path / "p.csv.parts" / "job.json").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         with pytest.raises(UserError, match=r"^out must be free, got .*p.csv, which another "):
             shards.predict(StandIn(), tmp_path / "in", out)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from likeness.errors import UserError
 from likeness.search.exact import ExactSearch, nearest
 from likeness.search.ranks import ranks_of
+from likeness.search.space import full_precision
 
 SPACES = ("euclidean", "cosine", "dot")
 UNHOOKED = pytest.mark.skipif(os.environ.get("LIKENESS_PLAIN") != "1", reason="hook is on")
@@ -127,11 +128,11 @@ def test_near_ties_below_the_resolution_of_float32_products():
 @pytest.mark.parametrize("space", SPACES)
 def test_the_result_does_not_depend_on_blocks_or_threads(space):
     rng = np.random.default_rng(7)
-    rows = gaussian(rng, 500, 37)[rng.integers(0, 400, 500)]
+    rows = gaussian(rng, 300, 37)[rng.integers(0, 200, 300)]
     results = []
     threads = torch.get_num_threads()
     try:
-        for block_rows, count in ((None, 1), (1, 1), (3, 2), (499, 2)):
+        for block_rows, count in ((None, 1), (1, 1), (7, 2), (299, 2)):
             torch.set_num_threads(count)
             results.append(nearest(rows, None, 12, space=space, block_rows=block_rows))
     finally:
@@ -204,6 +205,38 @@ def test_reduced_precision_and_autocast_do_not_reach_the_search():
     np.testing.assert_array_equal(found.indices_QK, expected.indices_QK)
 
 
+def test_products_are_taken_in_full_precision():
+    allowed = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            with full_precision():
+                assert torch.get_float32_matmul_precision() == "highest"
+                assert not torch.is_autocast_enabled("cpu")
+                assert not torch.is_grad_enabled()
+            assert torch.is_autocast_enabled("cpu")
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(allowed)
+
+
+def test_an_offset_does_not_widen_the_error_bound():
+    rng = np.random.default_rng(16)
+    rows = gaussian(rng, 300, 16)
+    centred, shifted = (ExactSearch(rows + shift, None, space="euclidean") for shift in (0, 1000))
+    ratio = shifted.tolerance_Q / centred.tolerance_Q
+    assert ((ratio > 0.9) & (ratio < 1.1)).all()  # a wide bound is right too, and far slower
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_tight_gallery_far_away(space):
+    # Distances differ by little more than float32 resolves: products alone cannot order them.
+    rng = np.random.default_rng(17)
+    query = unit(gaussian(rng, 12, 8))
+    for size in (1e-6, 1e-3):
+        assert_equals_oracle(query, (rng.normal(size=(600, 8)) * size).astype(np.float32), 9, space)
+
+
 def test_other_number_types_are_converted():
     rng = np.random.default_rng(13)
     rows = gaussian(rng, 50, 8)
@@ -234,7 +267,7 @@ def test_small_cases_of_every_kind(data):
 
 
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("kind", ["gaussian", "lattice", "twins", "far", "offset"])
+@pytest.mark.parametrize("kind", ["gaussian", "lattice", "twins", "far", "offset", "tight"])
 def test_ranks_of_listed_pairs_equal_their_places_in_the_full_order(space, kind):
     rng = np.random.default_rng(14)
     gallery = {
@@ -244,8 +277,9 @@ def test_ranks_of_listed_pairs_equal_their_places_in_the_full_order(space, kind)
         "far": gaussian(rng, 700)
         * np.where(np.arange(700) == 3, 1e6, 1)[:, None].astype(np.float32),
         "offset": (rng.normal(size=(700, 5)) * 1e-3 + 50).astype(np.float32),
+        "tight": (rng.normal(size=(700, 8)) * 1e-4).astype(np.float32),
     }[kind]
-    query = gallery[::60]
+    query = unit(gallery[::60]) if kind == "tight" else gallery[::60]
     keys = (rng.integers(0, 5, len(query)), rng.integers(0, 5, 700))
     search = ExactSearch(query, gallery, space=space, exclude=[keys], block_rows=5)
     excluded = keys[0][:, None] == keys[1]
@@ -258,6 +292,21 @@ def test_ranks_of_listed_pairs_equal_their_places_in_the_full_order(space, kind)
             orders[rows.start + b][0].index(c) + 1 for b, c in zip(owner, column, strict=True)
         ]
         assert ranks_of(search, rows, owner, column).tolist() == expected
+
+
+def test_ranks_across_the_edges_of_bins():
+    # A thousand bins of the error bound's width with three rows in each: rows that tie as float32
+    # fall into neighbouring bins, of which only one holds a listed row.
+    rng = np.random.default_rng(18)
+    query, gallery = unit(gaussian(rng, 6, 64)), gaussian(rng, 3000, 64) * np.float32(2e-4)
+    search = ExactSearch(query, gallery, space="euclidean")
+    owner, column = np.nonzero(rng.random((6, 3000)) < 0.1)
+    ranks = ranks_of(search, next(search.blocks()), owner, column)
+    expected = np.empty((6, 3000), np.int64)
+    for index, row in enumerate(query.astype(np.float64)):
+        distance = np.sqrt(((gallery.astype(np.float64) - row) ** 2).sum(1)).astype(np.float32)
+        expected[index, np.lexsort((np.arange(3000), distance))] = np.arange(1, 3001)
+    np.testing.assert_array_equal(ranks, expected[owner, column])
 
 
 def test_ranks_where_a_query_may_meet_nobody():
@@ -283,19 +332,19 @@ def test_rows_that_cannot_be_compared_are_refused():
     rows = gaussian(np.random.default_rng(0), 9, 3)
     broken = rows.copy()
     broken[4, 1] = np.nan
-    with pytest.raises(UserError, match="^gallery must be finite in every row, got .*row 4"):
+    with pytest.raises(UserError, match=r"^gallery must be finite in every row, got .*row 4"):
         nearest(rows, broken, 1)
     broken[4] = 0
-    with pytest.raises(UserError, match="^query must be of non-zero length .*row 4"):
+    with pytest.raises(UserError, match=r"^query must be of non-zero length .*row 4"):
         nearest(broken, None, 1, space="cosine")
     assert nearest(broken, None, 1, space="euclidean").indices_QK.shape == (9, 1)
-    with pytest.raises(UserError, match="^query must be a 2-D array with rows"):
+    with pytest.raises(UserError, match=r"^query must be a 2-D array with rows"):
         nearest(rows[:0], None, 1)
-    with pytest.raises(UserError, match="^query must be finite"):
+    with pytest.raises(UserError, match=r"^query must be finite"):
         nearest(rows.astype(np.float64) * 1e300, None, 1)
     with pytest.raises(UserError, match=r"^exclude\[0\] must be one key per query"):
         nearest(rows, None, 1, exclude=[(np.arange(9), np.arange(8))])
-    with pytest.raises(UserError, match="^block_rows must be >= 1, got 0"):
+    with pytest.raises(UserError, match=r"^block_rows must be >= 1, got 0"):
         nearest(rows, None, 1, block_rows=0)
 
 
@@ -303,9 +352,9 @@ def test_rows_that_cannot_be_compared_are_refused():
 @UNHOOKED
 def test_shapes_and_spaces_are_refused_in_words():
     rows = gaussian(np.random.default_rng(0), 9, 3)
-    with pytest.raises(UserError, match="^gallery must be as wide as the query, 3 numbers"):
+    with pytest.raises(UserError, match=r"^gallery must be as wide as the query, 3 numbers"):
         nearest(rows, rows[:, :2], 1)
-    with pytest.raises(UserError, match="^space must be one of euclidean, cosine, dot, got 'l1'"):
+    with pytest.raises(UserError, match=r"^space must be one of euclidean, cosine, dot, got 'l1'"):
         nearest(rows, None, 1, space="l1")
-    with pytest.raises(UserError, match="^query must be a 2-D array"):
+    with pytest.raises(UserError, match=r"^query must be a 2-D array"):
         nearest(rows[0], None, 1)

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from safetensors.torch import load_file
 
 import likeness.training
 from fixtures.tiny_training import (
+    Stop,
+    StoppedAfter,
     TinyEmbedder,
     tiny_data,
     tiny_spec,
@@ -21,7 +24,8 @@ from fixtures.tiny_training import (
     train_and_be_killed,
 )
 from likeness.errors import UserError
-from likeness.training import TIME_COLUMNS, Method, has_checkpoint
+from likeness.training import TIME_COLUMNS
+from likeness.training.checkpoint import has_checkpoint
 
 SECONDS = 120  # for a machine under load; a killed run takes about one
 
@@ -99,21 +103,8 @@ def test_killed_and_resumed(tmp_path, uninterrupted, processes, moment, count, w
 @pytest.mark.parametrize("last", [1, 5, 11])
 def test_stopped_after_any_step_and_resumed(tmp_path, uninterrupted, last):
     """Without a process: the checkpoint of every step is as good as any other."""
-
-    class Stop(Exception):
-        pass
-
-    class Stopping(Method):
-        done = 0
-
-        def after_step(self, outputs, batch):
-            Stopping.done += 1
-            if Stopping.done > last:
-                raise Stop
-            super().after_step(outputs, batch)
-
     with pytest.raises(Stop):
-        train(tmp_path, checkpoint_steps=1, method=Stopping)
+        train(tmp_path, checkpoint_steps=1, method=partial(StoppedAfter, steps=last))
     record = json.loads((tmp_path / "checkpoints/last/run.json").read_text())
     assert record["state"]["ledger"]["step"] == last
     train(tmp_path, resume=True)
@@ -194,9 +185,6 @@ def test_what_changes_no_number_may_change(tmp_path):
 
 
 def test_minutes_make_a_checkpoint_too(tmp_path):
-    class Stop(Exception):
-        pass
-
     def never(embedder):
         raise Stop
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -74,24 +73,29 @@ def project(
 
 
 def _plane(chosen_PD: NDArray[np.float64], seed: int) -> tuple[NDArray[np.float64], str]:
-    count, size = chosen_PD.shape
-    flat = PCA(n_components=min(2, size), random_state=seed)
+    count = len(chosen_PD)
+    flat = _principal(chosen_PD, 2)
     if count < _FEW:
-        plane = flat.fit_transform(chosen_PD)
-        if plane.shape[1] < 2:
-            plane = np.column_stack([plane, np.zeros(count)])
-        return plane, "PCA, the two directions of greatest variance"
-    if size > 50:
-        chosen_PD = PCA(n_components=min(50, count), random_state=seed).fit_transform(chosen_PD)
-    # A small jitter parts exact copies, which would make the starting plane degenerate.
-    start = PCA(n_components=2, random_state=seed).fit_transform(
-        chosen_PD if chosen_PD.shape[1] > 1 else np.column_stack([chosen_PD, chosen_PD * 0])
-    )
-    start = start / (np.std(start[:, 0]) or 1.0) * 1e-4
+        return flat, "PCA, the two directions of greatest variance"
+    # t-SNE starts from the PCA plane; a small jitter parts exact copies, which would never move.
+    start = flat / (np.std(flat[:, 0]) or 1.0) * 1e-4
     start += np.random.default_rng(seed).normal(scale=1e-7, size=start.shape)
     perplexity = min(30.0, (count - 1) / 4)
     tsne = TSNE(perplexity=perplexity, init=start.astype(np.float32), random_state=seed)
-    return tsne.fit_transform(chosen_PD), f"t-SNE, perplexity {perplexity:.0f}, seed {seed}"
+    plane = tsne.fit_transform(_principal(chosen_PD, 50))
+    return plane.astype(np.float64), f"t-SNE, perplexity {perplexity:.0f}, seed {seed}"
+
+
+def _principal(points_PD: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """The first `size` principal components, with zeros for those that do not exist."""
+    centred = points_PD - points_PD.mean(axis=0)
+    left, values, right = np.linalg.svd(centred, full_matrices=False)
+    kept = min(size, len(values))
+    heaviest = np.abs(right).argmax(axis=1)
+    signs = np.sign(right[np.arange(len(right)), heaviest])[:kept]
+    result = np.zeros((len(points_PD), size))
+    result[:, :kept] = left[:, :kept] * values[:kept] * signs  # one sign, not the library's choice
+    return result
 
 
 def scatter(projection: Projection, items: Items) -> Markup:

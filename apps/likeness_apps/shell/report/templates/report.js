@@ -343,8 +343,10 @@
     if (themes.includes(wanted.get("theme"))) setTheme(wanted.get("theme"));
     const number = Number(wanted.get("tile") ?? NaN);
     if (!grid || !Number.isInteger(number) || !tiles[number] || number === chosen) return;
+    grid.classList.add("still"); /* arrived by link: no fading */
     choose(number);
-    $("#wall").scrollIntoView();
+    $("#wall").scrollIntoView({ block: "nearest" });
+    setTimeout(() => grid.classList.remove("still"), 400);
   };
   addEventListener("hashchange", read);
   read();

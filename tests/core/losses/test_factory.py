@@ -1,0 +1,86 @@
+"""From plain data to losses, and back to a sentence where that fails."""
+
+from __future__ import annotations
+
+import inspect
+from typing import get_args
+
+import pytest
+import torch
+
+from likeness.config import Spec, parse
+from likeness.errors import UserError
+from likeness.losses import PairLoss, build_classification, build_loss
+from likeness.losses.factory import AnyLossSpec, ClassificationSpec, LossSpec
+
+SPECS = get_args(AnyLossSpec)
+NAMES = {spec.model_fields["name"].default: spec for spec in SPECS}
+
+
+class Root(Spec):
+    """A configuration with a loss in it."""
+
+    loss: LossSpec
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_builds_a_loss_that_trains(name: str) -> None:
+    spec = parse(Root, {"loss": {"name": name}}).loss
+    assert type(spec) is NAMES[name]
+    loss = build_loss(spec, num_classes=3, dim=4)
+    assert isinstance(loss, PairLoss)
+    assert loss.space == spec.space == loss.spaces[0]
+    x = torch.randn(9, 4, requires_grad=True)
+    loss(x, torch.arange(9) % 3).backward()
+    assert x.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.__name__)
+def test_the_defaults_are_the_losses_own(spec: type[Spec]) -> None:
+    loss = build_loss(spec(), num_classes=3, dim=4)
+    written = {name: field.default for name, field in spec.model_fields.items() if name != "name"}
+    parameters = inspect.signature(type(loss).__init__).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert written.pop("space") == type(loss).spaces[0]
+    assert defaults.pop("space") is None
+    assert written == defaults
+
+
+def test_options_reach_the_loss() -> None:
+    plain = {"name": "centre_structured", "centres": "ema", "delta": 0.7, "space": "euclidean"}
+    loss = build_loss(parse(Root, {"loss": plain}).loss, num_classes=6, dim=5)
+    assert (loss.centres.mode, loss.delta, loss.space) == ("ema", 0.7, "euclidean")
+    assert loss.centres.bank.weight.shape == (6, 5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ({"name": "triplett"}, "config.loss.name must be one of .*'triplet'.*, got 'triplett'"),
+        ({"name": "triplet", "marign": 0.2}, "config.loss.marign .*did you mean 'margin'"),
+        ({"name": "triplet", "margin": -1}, "config.loss.margin must be greater than or equal"),
+        ({"name": "triplet", "margin": float("nan")}, "config.loss.margin must be a finite"),
+        ({"name": "contrastive", "space": "dot"}, "config.loss.space must be 'cosine' or"),
+    ],
+)
+def test_mistakes_are_named_with_their_path(loss: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(Root, {"loss": loss})
+
+
+def test_options_that_contradict_each_other_are_refused() -> None:
+    spec = parse(
+        Root,
+        {"loss": {"name": "centre_structured", "between": "neg_variance", "space": "euclidean"}},
+    ).loss
+    with pytest.raises(UserError, match="between must be 'hinge' unless the space is cosine"):
+        build_loss(spec, num_classes=3, dim=4)
+
+
+def test_classification() -> None:
+    spec = ClassificationSpec(label_smoothing=0.1, class_weights="balanced")
+    loss = build_classification(spec, counts=[1, 3])
+    assert loss.label_smoothing == 0.1
+    assert loss.weight_C.tolist() == pytest.approx([2.0, 2 / 3])
+    with pytest.raises(UserError, match="counts must be given"):
+        build_classification(spec)

@@ -1,0 +1,66 @@
+import math
+
+import pytest
+
+from likeness.config import parse
+from likeness.errors import UserError
+from likeness.sampling import ClassBalancedSpec
+from likeness.training import RunSpec
+from likeness.training.spec import AdamWSpec, CosineSpec
+
+LEAST = {
+    "epochs": 2,
+    "model": {"backbone": "resnet18", "image_size": 64},
+    "sampler": {"name": "class_balanced", "classes_per_batch": 8},
+    "optimiser": {"name": "adamw", "lr": 0.001},
+}
+
+
+def test_defaults():
+    spec = parse(RunSpec, LEAST)
+    assert spec.sampler == ClassBalancedSpec(classes_per_batch=8, per_class=4)
+    assert spec.optimiser == AdamWSpec(lr=0.001)
+    assert spec.schedule == CosineSpec()
+    assert spec.data.augmentation is not None
+
+
+def test_what_is_written_out_reads_back():
+    spec = parse(RunSpec, {**LEAST, "schedule": {"name": "step", "milestones": [1, 2]}})
+    assert parse(RunSpec, spec.model_dump(mode="json")) == spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"epochs": 0}, r"config\.epochs must be .*1, got 0"),
+        ({"epochs": math.nan}, r"config\.epochs must be"),
+        ({"seed": -1}, r"config\.seed must be .*0, got -1"),
+        ({"clip_norm": 0}, r"config\.clip_norm must be .*0, got 0"),
+        ({"clip_norm": math.nan}, r"config\.clip_norm must be"),
+        ({"patience": 0}, r"config\.patience must be .*1, got 0"),
+        ({"monitor": "acuracy"}, r"config\.monitor must be 'accuracy' or 'map_at_r', got"),
+        ({"precision": "16"}, r"config\.precision must be '32-true' or 'bf16-mixed', got '16'"),
+        ({"workers": -1}, r"config\.workers must be .*0, got -1"),
+        ({"grad_cache": 0}, r"config\.grad_cache must be .*1, got 0"),
+        ({"checkpoint_minutes": 0}, r"config\.checkpoint_minutes must be .*0, got 0"),
+        ({"epoch": 3}, r"config\.epoch must be a known key, .*did you mean 'epochs'"),
+        ({"optimiser": {"name": "sgd"}}, r"config\.optimiser\.lr must be given, got nothing"),
+        ({"optimiser": {"name": "sgd", "lr": 0}}, r"config\.optimiser\.lr must be .*0, got 0"),
+        (
+            {"optimiser": {"name": "adamw", "lr": 1, "momentum": 0.9}},
+            r"config\.optimiser\.momentum must be a known key",
+        ),
+        ({"optimiser": {"name": "adam", "lr": 1}}, r"config\.optimiser\.name must be one of"),
+        (
+            {"optimiser": {"name": "sgd", "lr": 1, "momentum": 0, "nesterov": True}},
+            "momentum is > 0 where nesterov is on",
+        ),
+        ({"schedule": {"name": "step", "milestones": []}}, r"schedule\.milestones must be"),
+        ({"schedule": {"name": "step", "milestones": [0]}}, r"schedule\.milestones.* must be"),
+        ({"schedule": {"name": "cosine", "warmup_epochs": 3}}, r"warmup_epochs \(3.0\) is <= epo"),
+        ({"data": {"test": 0.5, "val": 0.5}}, r"test \+ val is < 1"),
+    ],
+)
+def test_mistakes_are_named(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        parse(RunSpec, {**LEAST, **changes})
