@@ -1,12 +1,20 @@
-"""Shapes are checked at run time in tests; LIKENESS_PLAIN=1 runs them without (error texts)."""
+"""Shapes are checked at run time in tests; `LIKENESS_PLAIN=1 pytest -m plain` tests error texts."""
 
 import os
 
+import pytest
 import torch
 
-if os.environ.get("LIKENESS_PLAIN") != "1":
+HOOKED = os.environ.get("LIKENESS_PLAIN") != "1"
+if HOOKED:
     from jaxtyping import install_import_hook
 
     install_import_hook(["likeness"], "beartype.beartype")
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HOOKED and item.get_closest_marker("plain"):
+            item.add_marker(pytest.mark.skip(reason="runs with LIKENESS_PLAIN=1"))

@@ -105,6 +105,7 @@ def _train_and_search(
     domain: Domain, journal: Journal, data: Path, out: Path, *, config: str, prefix: str
 ) -> Path:
     """Train, index, and ask with a few test images, which the model has not seen."""
+    from likeness_apps.shell.report.sheets import GENERATED
     from likeness_apps.shell.search import index, search, test_queries
     from likeness_apps.shell.train import train
 
@@ -129,6 +130,7 @@ def _train_and_search(
         queries,
         k=8,
         sheet=sheet,
+        note=GENERATED if journal.generated else "",
         quiet=True,
     )
     return run

@@ -27,7 +27,7 @@ from likeness.card import check_card
 from likeness.config import parse
 from likeness.data.transforms import Preprocessing
 from likeness.errors import UserError, require
-from likeness.files import atomic_directory, atomic_path, write_json, write_text
+from likeness.files import atomic_directory, atomic_path, ordinary_mode, write_json, write_text
 from likeness.models.embedder import Embedder, build_embedder
 from likeness.models.pretrained import first_difference
 from likeness.models.spec import ModelSpec, Space
@@ -277,6 +277,7 @@ def _tensors(
 def _save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
         save_file(tensors, path)
+        path.chmod(ordinary_mode())  # safetensors writes for the owner only
     except SafetensorError as error:
         raise UserError(
             f"out must be a writable place with free space, got {path.parent}: {error}"

@@ -40,7 +40,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(ordinary_mode())
         temporary.replace(final)
     except OSError as error:
         if not _is_about(error, temporary, final):
@@ -172,7 +172,8 @@ def _unwritable(final: Path, error: OSError) -> UserError:
     return UserError(f"out must be a writable place with free space, got {final}: {error.strerror}")
 
 
-def _umask() -> int:
+def ordinary_mode() -> int:
+    """The mode that a new file has by default; temporary files are private, results are not."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    return 0o666 & ~mask

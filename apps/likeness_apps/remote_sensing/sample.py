@@ -76,18 +76,21 @@ def _write(path: Path, image_HWC: np.ndarray, place: tuple[int, int]) -> None:
     side = image_HWC.shape[0]
     step = side * METRES * 2
     corner = (ORIGIN[0] + place[0] * step, ORIGIN[1] - place[1] * step)
-    with atomic_path(path) as temporary, rasterio.open(
-        temporary,
-        "w",
-        driver="GTiff",
-        width=side,
-        height=side,
-        count=3,
-        dtype="uint8",
-        crs=CRS,
-        transform=from_origin(*corner, METRES, METRES),
-        photometric="RGB",
-        compress="deflate",
-    ) as target:
+    with (
+        atomic_path(path) as temporary,
+        rasterio.open(
+            temporary,
+            "w",
+            driver="GTiff",
+            width=side,
+            height=side,
+            count=3,
+            dtype="uint8",
+            crs=CRS,
+            transform=from_origin(*corner, METRES, METRES),
+            photometric="RGB",
+            compress="deflate",
+        ) as target,
+    ):
         target.write(image_HWC.transpose(2, 0, 1))
         target.update_tags(TIFFTAG_IMAGEDESCRIPTION="generated data, likeness sample")

@@ -24,8 +24,8 @@ Point = tuple[float, float]
 
 NATURAL, PAVED, ROOF, WATER = range(4)
 # How strongly the two noise fields (patches of metres, grain of pixels) show on each material.
-PATCHES = np.array([0.20, 0.09, 0.04, 0.06], dtype=np.float32)
-GRAIN = np.array([0.09, 0.035, 0.03, 0.035], dtype=np.float32)
+PATCHES = np.array([0.11, 0.05, 0.03, 0.06], dtype=np.float32)
+GRAIN = np.array([0.12, 0.045, 0.03, 0.045], dtype=np.float32)
 SUPERSAMPLING = 2
 
 
@@ -138,13 +138,14 @@ def draw_palette(rng: np.random.Generator) -> Palette:
 
 
 @lru_cache(maxsize=256)
-def _dome(radius: int) -> Array:
-    """Height of a round crown of `radius` pixels and top 1; negative outside."""
+def _dome(radius: int, lobes: int) -> Array:
+    """Height of a crown of about `radius` pixels and top 1, -1 outside; `lobes` shape its edge."""
     axis = np.arange(-radius, radius + 1, dtype=np.float32) / np.float32(radius + 0.5)
-    squared = axis[:, None] ** 2 + axis[None, :] ** 2
-    return np.where(squared < 1, np.sqrt(np.maximum(1 - squared, 0)) * 0.7 + 0.3, -1).astype(
-        np.float32
-    )
+    distance = np.hypot(axis[:, None], axis[None, :])
+    turn = np.arctan2(axis[:, None], axis[None, :])
+    edge = 0.86 + 0.09 * np.sin(lobes * turn + lobes) + 0.05 * np.sin(2 * lobes * turn + 2)
+    inside = np.clip(1 - (distance / edge) ** 2, 0, 1)
+    return np.where(inside > 0, np.sqrt(inside) * 0.7 + 0.3, -1).astype(np.float32)
 
 
 class Canvas:
@@ -172,7 +173,7 @@ class Canvas:
         self.sun: Point = (math.sin(azimuth), -math.cos(azimuth))  # towards it, in the picture
         self.sun_slope = math.tan(math.radians(float(rng.uniform(38, 64))))
         first, second = palette.ground(rng)
-        self._image = Image.fromarray(self._two_tone(first, second))
+        self._image = self._two_tone(first, second)
         self._height = Image.new("F", (side, side))
         self._material = Image.new("L", (side, side), NATURAL)
         self._pens = tuple(
@@ -180,10 +181,14 @@ class Canvas:
         )
         self._trees: list[tuple[float, float, float]] = []
 
-    def _two_tone(self, first: Colour, second: Colour) -> npt.NDArray[np.uint8]:
-        share = np.clip(self._patches * 0.45 + 0.5, 0, 1)[..., None]
-        blend = np.asarray(first, np.float32) * (1 - share) + np.asarray(second, np.float32) * share
-        return (blend * 255).astype(np.uint8)
+    def _two_tone(self, first: Colour, second: Colour) -> Image.Image:
+        share = np.clip(self._patches * np.float32(0.45 * 255) + np.float32(128), 0, 255)
+        level = Image.fromarray(share.astype(np.uint8))
+        ramps = [
+            [round(255 * (a + (b - a) * step / 255)) for step in range(256)]
+            for a, b in zip(first, second, strict=True)
+        ]
+        return Image.merge("RGB", [level.point(ramp) for ramp in ramps])
 
     def pixels(self, points: Sequence[Point]) -> list[float]:
         """Metres to a flat list of pixel coordinates, as PIL takes them."""
@@ -289,17 +294,18 @@ class Canvas:
         The size is the drawn side divided by the supersampling. Sun height, haze, white balance,
         exposure, blur and sensor noise are drawn from the scene's generator, alike for all classes.
         """
-        albedo = np.asarray(self._image).astype(np.float32) / 255
+        albedo = np.asarray(self._image).transpose(2, 0, 1).astype(np.float32, order="C")
+        albedo /= 255
         height = np.array(self._height)
         material = np.asarray(self._material)
         grain = self.rng.standard_normal((self.side, self.side), dtype=np.float32)
         crowns = self._grow(albedo, height, grain)
-        texture = 1 + PATCHES[material] * self._patches + GRAIN[material] * grain
-        albedo *= (texture * self._relief(height, crowns))[..., None]
+        texture = np.take(PATCHES, material) * self._patches + np.take(GRAIN, material) * grain
+        albedo *= (texture + 1) * self._relief(height, crowns)
         shadow = cast_shadow(height, self.sun, self.sun_slope / self.scale)
-        depth = np.float32(self.rng.uniform(0.5, 0.75))
-        sky = np.array([1.0, 0.93, 0.82], dtype=np.float32)  # shadows keep the blue of the sky
-        albedo *= 1 - shadow[..., None] * (depth * sky)
+        depth = float(self.rng.uniform(0.5, 0.75))
+        for channel, sky in zip(albedo, (1.0, 0.93, 0.82), strict=True):  # shadows are bluish
+            channel[shadow] *= np.float32(1 - depth * sky)
         return self._expose(albedo)
 
     def _grow(self, albedo: Array, height: Array, grain: Array) -> npt.NDArray[np.bool_]:
@@ -312,20 +318,23 @@ class Canvas:
         tints = self.rng.normal(1, 0.14, (len(places), 1)) + self.rng.normal(
             0, 0.04, (len(places), 3)
         )
-        colours = np.clip(np.asarray(self.palette.crown) * tints, 0.02, 1).astype(np.float32)
-        for (column, row), crown, colour in zip(centres, places[:, 2], colours, strict=True):
+        colours = np.clip(np.asarray(self.palette.crown) * tints, 0.02, 1).tolist()
+        lobes = self.rng.integers(3, 7, len(places)).tolist()
+        for (column, row), crown, colour, lobe in zip(
+            centres.tolist(), places[:, 2].tolist(), colours, lobes, strict=True
+        ):
             radius = max(1, round(crown * self.scale))
             top, left = max(0, row - radius), max(0, column - radius)
             area = np.s_[top : max(top, row + radius + 1), left : max(left, column + radius + 1)]
             ground = height[area]
-            dome = _dome(radius)[top - row + radius :, left - column + radius :]
+            dome = _dome(radius, lobe)[top - row + radius :, left - column + radius :]
             dome = dome[: ground.shape[0], : ground.shape[1]] * np.float32(crown * 1.9)
             above = dome > ground
             ground[above] = dome[above]
-            albedo[area][above] = colour
+            for channel, value in zip(albedo, colour, strict=True):
+                channel[area][above] = value
             crowns[area] |= above
-        lumps = np.maximum(height + (self._patches * 0.25 + grain * 0.22) * crowns, 0)
-        np.copyto(height, lumps)
+        height[crowns] += self._patches[crowns] * 0.25 + grain[crowns] * 0.22
         return crowns
 
     def _relief(self, height: Array, crowns: npt.NDArray[np.bool_]) -> Array:
@@ -339,22 +348,28 @@ class Canvas:
     def _expose(self, light: Array) -> npt.NDArray[np.uint8]:
         """Colour cast, saturation, haze, exposure, blur, sensor noise and quantisation."""
         rng = self.rng
-        grey = light.mean(axis=2, keepdims=True)
-        light = grey + (light - grey) * np.float32(rng.uniform(0.55, 1.2))
-        balance = np.exp(rng.normal(0, 0.06, 3)).astype(np.float32)
-        light = light * (balance * np.float32(np.exp(rng.uniform(-0.18, 0.38))))
-        haze = np.float32(abs(rng.normal(0, 0.11)))
-        light = light * (1 - haze) + haze * np.array([0.66, 0.70, 0.76], dtype=np.float32)
-        light = np.clip(light, 0, 1) ** np.float32(rng.uniform(0.8, 1.1))
-        picture = Image.fromarray((light * 255).astype(np.uint8))
-        picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.2, 1.1))))
-        small = np.asarray(picture.reduce(SUPERSAMPLING)).astype(np.float32)
-        small += rng.standard_normal(small.shape, dtype=np.float32) * np.float32(rng.uniform(1, 4))
-        return np.clip(np.rint(small), 0, 255).astype(np.uint8)
+        rows = light[:, ::2] + light[:, 1::2]
+        light = rows[:, :, ::2] + rows[:, :, 1::2]
+        grey = light.mean(axis=0)
+        warm, green = rng.normal(0, (0.05, 0.02)).tolist()
+        gain, haze = float(rng.uniform(-0.15, 0.4)), abs(float(rng.normal(0, 0.11)))
+        light = grey + (light - grey) * np.float32(rng.uniform(0.5, 1.15))
+        gains = np.exp(np.array([warm, green, -warm]) + gain) * (1 - haze) / SUPERSAMPLING**2
+        air = haze * np.array([0.66, 0.70, 0.76])
+        light = light * gains[:, None, None].astype(np.float32)
+        light += air[:, None, None].astype(np.float32)
+        bright = np.maximum(light - 0.7, 0)  # a film's shoulder: highlights keep their drawing
+        light = np.minimum(light, 0.7) + 0.3 * np.tanh(bright / 0.3)
+        light = np.maximum(light, 0) ** np.float32(rng.uniform(0.8, 1.1)) * 255
+        picture = Image.fromarray(light.transpose(1, 2, 0).astype(np.uint8, order="C"))
+        picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.0, 0.6))))
+        noise = rng.standard_normal((light.shape[1], light.shape[2], 3), dtype=np.float32)
+        noisy = np.asarray(picture) + noise * np.float32(rng.uniform(1, 4))
+        return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
-def cast_shadow(height: Array, sun: Point, drop: float) -> Array:
-    """Where the sun is hidden, (S, S) of 0 or 1, marching from every pixel towards the sun.
+def cast_shadow(height: Array, sun: Point, drop: float) -> npt.NDArray[np.bool_]:
+    """Where the sun is hidden, (S, S), marching from every pixel towards the sun.
 
     Args:
         height: metres above the ground, (S, S).
@@ -369,7 +384,7 @@ def cast_shadow(height: Array, sun: Point, drop: float) -> Array:
         here = np.s_[max(0, -dy) : side - max(0, dy), max(0, -dx) : side - max(0, dx)]
         there = np.s_[max(0, dy) : side + min(0, dy), max(0, dx) : side + min(0, dx)]
         shadow[here] |= height[there] - np.float32(step * drop + 0.25) > height[here]
-    return shadow.astype(np.float32)
+    return shadow
 
 
 def _bytes(colour: Colour) -> tuple[int, int, int]:

@@ -106,9 +106,7 @@ def road(
         canvas.polygon(
             ribbon(centre, (-width / 2 - 1.6, width / 2 + 1.6)), edge, height=height, material=PAVED
         )
-    canvas.polygon(
-        ribbon(centre, (-width / 2, width / 2)), colour, height=height, material=PAVED
-    )
+    canvas.polygon(ribbon(centre, (-width / 2, width / 2)), colour, height=height, material=PAVED)
 
 
 def lanes(canvas: Canvas, centre: Sequence[Point], offsets: Sequence[float]) -> None:
@@ -156,12 +154,12 @@ def building(
             y + sin * length * along + cos * width * across,
         )
         unit = float(rng.uniform(1.2, 3))
-        canvas.polygon(box(*at, unit, unit * 0.8, angle), canvas.palette.concrete, height=height + 2)
+        canvas.polygon(
+            box(*at, unit, unit * 0.8, angle), canvas.palette.concrete, height=height + 2
+        )
 
 
-def house(
-    canvas: Canvas, x: float, y: float, length: float, width: float, angle: float
-) -> None:
+def house(canvas: Canvas, x: float, y: float, length: float, width: float, angle: float) -> None:
     """A house with a gabled or hipped roof whose sides are lit by the sun, maybe with a wing."""
     rng = canvas.rng
     if not canvas.inside(x, y, length):
@@ -189,12 +187,8 @@ def _roof(
         return shade(colour, 1 + 0.28 * canvas.facing_sun(angle + direction))
 
     canvas.polygon(box(x, y, length, width, angle), colour, height=eaves, material=ROOF)
-    canvas.polygon(
-        put([(-half, side), (half, side), (ridge, 0), (-ridge, 0)]), lit(math.pi / 2)
-    )
-    canvas.polygon(
-        put([(-half, -side), (half, -side), (ridge, 0), (-ridge, 0)]), lit(-math.pi / 2)
-    )
+    canvas.polygon(put([(-half, side), (half, side), (ridge, 0), (-ridge, 0)]), lit(math.pi / 2))
+    canvas.polygon(put([(-half, -side), (half, -side), (ridge, 0), (-ridge, 0)]), lit(-math.pi / 2))
     if hip:
         canvas.polygon(put([(half, side), (half, -side), (ridge, 0)]), lit(0))
         canvas.polygon(put([(-half, side), (-half, -side), (-ridge, 0)]), lit(math.pi))
@@ -276,13 +270,18 @@ def tank(canvas: Canvas, x: float, y: float, radius: float) -> None:
     canvas.disc(x, y, radius + 1.2, canvas.palette.concrete, material=PAVED)
     canvas.disc(x, y, radius, shade(base, 1.05), height=high, material=ROOF)
     if rng.uniform() < 0.35:
-        canvas.disc(x, y, radius * 0.93, shade(base, 0.7), height=high * float(rng.uniform(0.4, 0.9)))
+        canvas.disc(
+            x, y, radius * 0.93, shade(base, 0.7), height=high * float(rng.uniform(0.4, 0.9))
+        )
     else:
         for index in range(12):
             angle = index * math.pi / 6
             tone = shade(base, 1 + 0.07 * canvas.facing_sun(angle + math.pi / 12))
             rim = [
-                (x + radius * 0.93 * math.cos(angle + step), y + radius * 0.93 * math.sin(angle + step))
+                (
+                    x + radius * 0.93 * math.cos(angle + step),
+                    y + radius * 0.93 * math.sin(angle + step),
+                )
                 for step in (0, math.pi / 12, math.pi / 6)
             ]
             canvas.polygon([(x, y), *rim], tone)
@@ -292,9 +291,7 @@ def tank(canvas: Canvas, x: float, y: float, radius: float) -> None:
     canvas.line(ends, 0.5, shade(base, 0.75))
 
 
-def scatter_trees(
-    canvas: Canvas, count: int, radii: tuple[float, float], clumps: int = 0
-) -> None:
+def scatter_trees(canvas: Canvas, count: int, radii: tuple[float, float], clumps: int = 0) -> None:
     """Plant trees on unpaved ground: evenly, or in `clumps` groups; radii in metres."""
     rng, half = canvas.rng, canvas.extent * 0.74
     spots = rng.uniform(-half, half, (count, 2))

@@ -9,7 +9,12 @@ import pandas as pd
 
 from likeness.data.checks import CheckResult, check, drop_unreadable
 from likeness.data.manifest import Manifest
-from likeness.data.splits import assert_no_leak, complete_splits, split_by_group
+from likeness.data.splits import (
+    assert_no_leak,
+    complete_splits,
+    join_duplicates,
+    split_by_group,
+)
 from likeness.errors import UserError, require
 from likeness.provenance import hash_table
 from likeness.training.spec import DataSpec
@@ -88,6 +93,8 @@ def _split(
     domain: Domain, layout: str, table: pd.DataFrame, spec: DataSpec, seed: int
 ) -> pd.DataFrame:
     if spec.protocol is None:
+        if spec.groups == "group" and not (table["split"] != "").any():
+            table = join_duplicates(table)  # copies of a picture never straddle a split of ours
         split = complete_splits(table, val=spec.val, test=spec.test, seed=seed, groups=spec.groups)
         if spec.groups == "group":
             assert_no_leak(split[["group", "split"]])

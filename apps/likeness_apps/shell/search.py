@@ -88,6 +88,7 @@ def search(
     k: int = 10,
     out: Path | None = None,
     sheet: Path | None = None,
+    note: str = "",
     quiet: bool = False,
 ) -> pd.DataFrame:
     """The k most similar pictures of each query; a query never answers itself.
@@ -99,6 +100,7 @@ def search(
         k: neighbours per query.
         out: also write the table here (.csv or .parquet).
         sheet: also draw a contact sheet (PNG).
+        note: said below the sheet, `generated data` for example.
         quiet: no table on the screen.
 
     Returns:
@@ -129,7 +131,7 @@ def search(
             sheet,
             _sheet_rows(found, asked, _labels(bundle, hashes), Path(opened.facts["root"])),
             title=f"likeness {domain.name}",
-            caption=f"distance in the {opened.space} space; frames: same class or not, where known",
+            caption=". ".join(filter(None, (note, f"distances in the {opened.space} space"))),
         )
         say(f"{sheet}: the {min(len(asked), MAX_ROWS)} first queries", quiet=quiet)
     _show(found, quiet=quiet)

@@ -32,6 +32,7 @@ from likeness.models import CLASS, EMBEDDING, Embedder, build_embedder
 from likeness.objective import build_objective
 from likeness.provenance import collect_provenance
 from likeness.sampling import build_plan
+from likeness.training.checkpoint import has_checkpoint
 from likeness.training.loop import FitResult, fit
 from likeness.training.run import TrainingData
 from likeness.training.spec import RunSpec
@@ -113,9 +114,8 @@ def train(
     classes = prepared.manifest.classes
     embedder = build_embedder(spec.model, num_classes=len(classes))
     preprocessing = _preprocessing(spec, prepared)
-    write_text(out / "config.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
-    write_findings(out / "findings.csv", prepared.checked)
-    _write_table(out / "splits.csv", prepared.splits)
+    if not has_checkpoint(out / "checkpoints"):  # `fit` may still refuse to resume with these
+        _write_inputs(out, spec, prepared)
 
     splits = {
         name: _split(prepared, name, spec, preprocessing, quiet=quiet) for name in ("train", "val")
@@ -140,6 +140,14 @@ def train(
     )
     _show(out, result, measured, quiet=quiet)
     return out
+
+
+def _write_inputs(out: Path, spec: RunSpec, prepared: Prepared) -> None:
+    """What the run was made from: configuration, findings, splits."""
+    write_text(out / "config.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
+    write_findings(out / "findings.csv", prepared.checked)
+    with atomic_path(out / "splits.csv") as temporary:
+        prepared.splits.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def answer(embedder: nn.Module, split: Split, *, batch_size: int = 128) -> Raw:
@@ -349,11 +357,6 @@ def _split(
     number = {label: index for index, label in enumerate(prepared.manifest.classes)}
     labels_N = np.array([number[label] for label in rows["label"]], dtype=np.int64)
     return Split(images, labels_N, rows)
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _show(out: Path, result: FitResult, measured: Measured, *, quiet: bool) -> None:

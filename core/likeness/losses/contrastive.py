@@ -49,25 +49,24 @@ def contrastive(
         The loss; `n_active` counts pairs with a non-zero cost, (i, j) and (j, i) apart.
     """
     kind = distance_NM.dtype
-    pull_NM = _kept(positive_NM, distance_NM.detach() > positive_margin)
-    push_NM = _kept(negative_NM, distance_NM.detach() < negative_margin)
+    seen_NM = distance_NM.detach()
+    pull_NM = _kept(positive_NM, seen_NM > positive_margin)
+    push_NM = _kept(negative_NM, seen_NM < negative_margin)
+    n_active = pull_NM.count_nonzero() + push_NM.count_nonzero()
     active = reduction == "active"
     pull_scale = balance[0] / floored((pull_NM if active else positive_NM).sum()).to(kind)
     push_scale = balance[1] / floored((push_NM if active else negative_NM).sum()).to(kind)
-    scaled_pull_NM = as_float(pull_NM, kind) * pull_scale
-    scaled_push_NM = as_float(push_NM, kind) * push_scale
     if power == 1:
         # Linear in d: the slopes are constants, and the margins meet only the sums of a row.
-        sum_N = ((scaled_pull_NM - scaled_push_NM) * distance_NM).sum(1)
-        margin_N = negative_margin * scaled_push_NM.sum(1) - positive_margin * scaled_pull_NM.sum(1)
-        per_anchor_N = sum_N + margin_N
+        slope_NM, push_NM = _scaled(pull_NM, pull_scale, kind), _scaled(push_NM, push_scale, kind)
+        margin_N = negative_margin * push_NM.sum(1) - positive_margin * slope_NM.sum(1)
+        per_anchor_N = (slope_NM.sub_(push_NM) * distance_NM).sum(1) + margin_N
     else:
-        pushed_NM = as_float(marked(push_NM), kind)
-        margin_NM = positive_margin + (negative_margin - positive_margin) * pushed_NM
-        excess_NM = distance_NM - margin_NM
-        per_anchor_N = (excess_NM.square() * (scaled_pull_NM + scaled_push_NM)).sum(1)
+        gap = negative_margin - positive_margin
+        margin_NM = as_float(marked(push_NM), kind).mul_(gap).add_(positive_margin)
+        scale_NM = _scaled(pull_NM, pull_scale, kind).add_(_scaled(push_NM, push_scale, kind))
+        per_anchor_N = ((distance_NM - margin_NM).square() * scale_NM).sum(1)
     valid_N = row_count(marked(positive_NM) | marked(negative_NM)) > 0
-    n_active = pull_NM.count_nonzero() + push_NM.count_nonzero()
     return LossTerms(per_anchor_N.sum(), per_anchor_N, valid_N, n_active)
 
 
@@ -167,5 +166,10 @@ class WeightedContrastiveLoss(PairLoss):
 
 
 def _kept(weights_NM: Tensor, inside_NM: Tensor) -> Tensor:
-    """The weights inside, zero outside; bool stays bool."""
+    """The weights inside, zero outside, as a new matrix; bool stays bool."""
     return weights_NM & inside_NM if weights_NM.dtype == torch.bool else weights_NM * inside_NM
+
+
+def _scaled(kept_NM: Tensor, scale: Tensor, kind: torch.dtype) -> Tensor:
+    """What `_kept` made, times a scalar; in place, since nobody else holds it."""
+    return as_float(kept_NM, kind).mul_(scale)

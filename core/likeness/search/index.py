@@ -14,7 +14,6 @@ faiss is imported where it is used: with its own OpenMP library it takes a while
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,7 @@ import torch
 from jaxtyping import Float, Shaped
 
 from likeness.errors import UserError, require
-from likeness.files import sha256_file, write_json
+from likeness.files import atomic_directory, sha256_file, whole_directory, write_json
 from likeness.search.exact import Neighbours
 from likeness.search.space import SPACES, Space, pair_distances, prepared
 
@@ -174,20 +173,12 @@ def build_index(
     gallery_GD = prepared(embeddings_GD, space, "embeddings")
     rule = f"{len(gallery_GD)}, one per embedding"
     require(len(rows) == len(gallery_GD), "rows", rule, len(rows))
-    try:
-        foreign = final.exists() and not (final / _FACTS).is_file() and any(final.iterdir())
-        require(not foreign, "out", "a new or empty directory, or an index", str(final))
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{final.name}.", dir=final.parent) as scratch:
-            new = Path(scratch) / "new"
-            new.mkdir()
-            _write(new, gallery_GD, rows, space, model_id, dict(facts or {}))
-            if final.exists():
-                final.rename(Path(scratch) / "old")
-            new.rename(final)
-    except (OSError, RuntimeError) as error:  # faiss raises RuntimeError when a disk is full
-        rule = "out must be a writable place with free space"
-        raise UserError(f"{rule}, got {final}: {error}") from error
+    old = whole_directory(final)
+    empty = not old.exists() or (old.is_dir() and not any(old.iterdir()))
+    ours = (old / _FACTS).is_file()
+    require(empty or ours, "out", "a new or empty directory, or an index", str(final))
+    with atomic_directory(final) as folder:
+        _write(folder, gallery_GD, rows, space, model_id, dict(facts or {}))
     return open_index(final)
 
 
@@ -204,7 +195,7 @@ def open_index(directory: Path | str, *, model_id: str | None = None) -> Index:
     """
     import faiss
 
-    path = Path(directory)
+    path = whole_directory(directory)
     facts = _read_facts(path)
     made_by = facts["model_id"]
     same_model = model_id is None or made_by == model_id
@@ -239,7 +230,11 @@ def _write(
     dim = gallery_GD.shape[1]
     flat = faiss.IndexFlatIP(dim) if space == "dot" else faiss.IndexFlatL2(dim)
     flat.add(gallery_GD)
-    faiss.write_index(flat, str(folder / _FAISS))
+    try:
+        faiss.write_index(flat, str(folder / _FAISS))
+    except RuntimeError as error:  # what faiss makes of a full disk
+        rule = "out must be a writable place with free space"
+        raise UserError(f"{rule}, got {folder.parent}: {error}") from error
     rows.reset_index(drop=True).to_parquet(folder / _ROWS, index=False)
     record = {
         "format_version": FORMAT_VERSION,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from likeness.errors import UserError
 
@@ -19,7 +20,7 @@ Item = int | tuple[int, int, int]  # a clean row, or (row, step, slot) for an au
 class BatchLoader:
     """Loads the batches that it is asked for, in that order.
 
-    The workers live as long as the loader. On Linux they are forked, so a decoded cache in the
+    The workers live until `close`. On Linux they are forked, so a decoded cache in the
     dataset is shared and not copied. The loader draws from a generator of its own: the global ones
     are left alone, with and without workers.
 
@@ -57,6 +58,17 @@ class BatchLoader:
             if isinstance(loaded, str):
                 raise UserError(loaded)
             yield loaded.to(self._device, non_blocking=True)
+
+    def close(self) -> None:
+        """End the workers now.
+
+        Left to the garbage collector, after an error that still holds the frames of the loop, each
+        of them is waited for until a time-out of five seconds. torch has no public way.
+        """
+        running = self._loader._iterator
+        if isinstance(running, _MultiProcessingDataLoaderIter):
+            running._shutdown_workers()
+            self._loader._iterator = None
 
 
 def _cores() -> int:

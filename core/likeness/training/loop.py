@@ -150,6 +150,7 @@ def _train(run: Run, validate: Validate | None, display: Display, tensorboard: b
     with ExitStack() as open_things:
         open_things.enter_context(deterministic_algorithms(run.spec.deterministic))
         open_things.enter_context(closing(display))
+        open_things.enter_context(closing(run.loader))
         logs = None
         if run.is_first:
             logs = RunLogs(

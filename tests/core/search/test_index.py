@@ -3,6 +3,7 @@
 import json
 import os
 
+import faiss
 import numpy as np
 import pandas as pd
 import pytest
@@ -104,6 +105,13 @@ def test_a_failure_leaves_the_old_index(tmp_path, monkeypatch):
     def full_disk(*_args, **_options):
         raise OSError(28, "No space left on device")
 
+    def full_for_faiss(*_args):
+        raise RuntimeError("Error in FileIOWriter: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(faiss, "write_index", full_for_faiss)
+        with pytest.raises(UserError, match=r"^out must be a writable place with free space"):
+            build(tmp_path / "i", embeddings(6))
     monkeypatch.setattr(pd.DataFrame, "to_parquet", full_disk)
     with pytest.raises(UserError, match=r"^out must be a writable place with free space"):
         build(tmp_path / "i", embeddings(6))

@@ -3,7 +3,6 @@
 import csv
 import math
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +11,6 @@ import torch
 from fixtures.tiny_training import (
     LABELS,
     ROWS,
-    Stop,
-    StoppedAfter,
     TinyEmbedder,
     TinyImages,
     accuracy,
@@ -24,7 +21,7 @@ from fixtures.tiny_training import (
 )
 from likeness.errors import UserError
 from likeness.objective import Objective, ObjectiveResult
-from likeness.training import Method, TrainingData, Update
+from likeness.training import Method, TrainingData
 
 
 def rows_of(path):
@@ -307,84 +304,7 @@ def test_an_image_without_a_name_is_named_by_its_row(tmp_path):
         train(tmp_path, tiny_spec(objective={}), data=data)
 
 
-# --- the start of an epoch ------------------------------------------------------------------------
-
-
-class Noting:
-    """A hook that wants embeddings in some epochs and counts its calls as saved state."""
-
-    def __init__(self, epochs):
-        self.epochs, self.calls, self.count = epochs, [], torch.zeros(())
-
-    def wants_embeddings(self, epoch):
-        return epoch in self.epochs
-
-    def on_epoch_start(self, epoch, embeddings, labels):
-        self.calls.append((epoch, embeddings, labels))
-        self.count += 1
-
-    def state_dict(self):
-        return {"count": self.count}
-
-    def load_state_dict(self, state):
-        self.count = state["count"].clone()
-
-
-class CountingImages(TinyImages):
-    def __init__(self):
-        super().__init__()
-        self.clean = []
-
-    def __getitem__(self, item):
-        if isinstance(item, int):
-            self.clean.append(item)
-        return super().__getitem__(item)
-
-
-def test_hooks_share_one_pass_over_the_clean_images(tmp_path):
-    images = CountingImages()
-    hooks = [Noting({0, 2}), Noting({2})]
-    _, _, objective = train(tmp_path, data=tiny_data(images=images), hooks=hooks)
-    assert objective.needs_class_means  # a third reader, in epoch 0
-    assert images.clean == [*range(ROWS), *range(ROWS)]
-    assert [call[0] for call in hooks[0].calls] == [0, 1, 2]
-    assert hooks[0].calls[1][1] is None
-    assert hooks[0].calls[2][1] is hooks[1].calls[2][1]
-    assert torch.equal(hooks[0].calls[0][2], LABELS)
-
-
-def test_class_means_come_from_the_untrained_network_in_evaluation_mode(tmp_path):
-    spec = tiny_spec()
-    objective = tiny_objective(spec)
-    told = []
-    imprint = objective.imprint
-    objective.imprint = lambda embeddings, labels: (
-        told.append(embeddings),
-        imprint(embeddings, labels),
-    )
-    torch.manual_seed(1)
-    embedder = TinyEmbedder()
-    expected = embedder.eval()(TinyImages().images).embeddings["embedding"].detach()
-    train(tmp_path, spec, embedder=embedder, objective=objective)
-    (embeddings,) = told
-    torch.testing.assert_close(embeddings["embedding"], expected)
-
-
-def test_a_hook_keeps_its_state_and_is_not_called_twice_for_an_epoch(tmp_path):
-
-    from fixtures.tiny_training import Stop
-
-    with pytest.raises(Stop):
-        train(
-            tmp_path, checkpoint_steps=1, hooks=[Noting(())], method=partial(StoppedAfter, steps=6)
-        )
-    hook = Noting(())
-    train(tmp_path, resume=True, hooks=[hook])
-    assert [call[0] for call in hook.calls] == [2]
-    assert hook.count == 3
-
-
-# --- precision, several groups, data --------------------------------------------------------------
+# --- precision, data --------------------------------------------------------------
 
 
 def test_mixed_precision(tmp_path):
@@ -405,52 +325,6 @@ def test_deterministic_algorithms_are_on_for_the_run_only(tmp_path):
     train(tmp_path, tiny_spec(deterministic=True, epochs=1), validate=validate)
     assert states == [True]
     assert not torch.are_deterministic_algorithms_enabled()
-
-
-class WithCritic(Method):
-    """Alternating: a critic learns the classes from features, then the model learns."""
-
-    def __init__(self, embedder, objective):
-        super().__init__(embedder, objective)
-        self.critic = torch.nn.Linear(32, 4)
-
-    def groups(self):
-        return {"critic": [self.critic], "model": [self.embedder, self.objective]}
-
-    def updates(self, forward, batch, epoch):
-        logits = self.critic(forward().features_NF.detach())
-        loss = torch.nn.functional.cross_entropy(logits, batch.labels)
-        yield Update(loss, "critic", fresh_forward=True)
-        loss, parts = self.objective(forward(), batch, epoch=epoch)
-        yield Update(loss, "model", parts=parts)
-
-
-def test_a_method_with_a_network_of_its_own_resumes_exactly(tmp_path):
-    critics = []
-
-    class Kept(WithCritic):
-        def __init__(self, embedder, objective):
-            super().__init__(embedder, objective)
-            critics.append(self.critic)
-
-    class Cut(Kept):
-        left = 6
-
-        def after_step(self, outputs, batch):
-            Cut.left -= 1
-            if Cut.left < 0:
-                raise Stop
-            super().after_step(outputs, batch)
-
-    spec = tiny_spec(optimiser={"name": "adamw", "lr": 0.01})
-    _, whole, _ = train(tmp_path / "whole", spec, method=Kept)
-    with pytest.raises(Stop):
-        train(tmp_path / "cut", spec, method=Cut, checkpoint_steps=2)
-    _, resumed, _ = train(tmp_path / "cut", spec, method=Kept, resume=True)
-    assert_equal(weights(whole), weights(resumed))
-    assert_equal(weights(critics[0]), weights(critics[2]))
-    header = rows_of(tmp_path / "whole/logs/train.csv")[0]
-    assert "loss_model.classification" in header
 
 
 @pytest.mark.parametrize(

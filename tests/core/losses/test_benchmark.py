@@ -1,0 +1,43 @@
+"""The side-by-side benchmark compares like with like, and writes what it says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parents[3] / "benchmarks" / "losses.py"
+
+
+def load() -> object:
+    spec = importlib.util.spec_from_file_location("losses_benchmark", PATH)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    assert spec.loader is not None
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_row_runs_and_agrees_with_its_peer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark = load()
+    rows = benchmark.rows()[:7]  # all with a peer, and one without
+    monkeypatch.setattr(benchmark, "rows", lambda: rows)
+    out = tmp_path / "losses.json"
+    words = ["losses.py", "--sizes", "32", "--budget", "0", "--threads", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", words)
+    benchmark.main()
+    cells = json.loads(out.read_text(encoding="utf-8"))["cells"]
+    compared = [cell for cell in cells if "theirs" in cell]
+    assert len(compared) == 6
+    assert len(cells) == len(rows) == len(capsys.readouterr().out.splitlines()) - 1
+    for cell in compared:
+        assert cell["ours"]["value"] == pytest.approx(cell["theirs"]["value"], rel=1e-4)
+    for cell in cells:
+        assert cell["ours"]["best_ms"] > 0
+        assert cell["ours"]["peak_mib"] * 2**20 >= 32 * 32

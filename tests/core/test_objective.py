@@ -1,0 +1,182 @@
+"""The weighted sum: shared geometry, schedules, heads, combinations that make no sense."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import likeness.objective as objective_module
+from likeness.batch import Batch
+from likeness.config import parse
+from likeness.errors import UserError
+from likeness.losses import CentreStructuredLoss, ContrastiveLoss, TripletLoss
+from likeness.objective import LinearWeight, Objective, ObjectiveSpec, Term, build_objective
+from likeness.pairs import Pairs
+from likeness.selection import Selection
+
+
+class Outputs(NamedTuple):
+    embeddings: dict[str, Tensor]
+    logits: dict[str, Tensor]
+
+
+@pytest.fixture
+def outputs() -> Outputs:
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(12, 5, generator=generator, requires_grad=True)
+    logits = torch.randn(12, 4, generator=generator, requires_grad=True)
+    return Outputs({"embedding": embeddings}, {"class": logits})
+
+
+LABELS = torch.arange(12) % 4
+
+
+def build(**spec: object) -> Objective:
+    parsed = parse(ObjectiveSpec, spec, "objective")
+    return build_objective(parsed, num_classes=4, dims={"embedding": 5}, class_counts=[3, 3, 3, 3])
+
+
+def test_the_sum_is_the_weighted_sum_of_its_parts(outputs: Outputs) -> None:
+    objective = build(
+        classification={"weight": 0.5},
+        terms=[
+            {"loss": {"name": "contrastive"}, "weight": 2.0},
+            {"loss": {"name": "triplet"}, "weight": 3.0},
+        ],
+    )
+    result = objective(outputs, Batch(LABELS))
+    embeddings = outputs.embeddings["embedding"]
+    expected = (
+        0.5 * F.cross_entropy(outputs.logits["class"], LABELS)
+        + 2.0 * ContrastiveLoss(space="cosine")(embeddings, LABELS)
+        + 3.0 * TripletLoss(space="cosine")(embeddings, LABELS)
+    )
+    torch.testing.assert_close(result.loss, expected)
+    assert set(result.parts) == {"contrastive", "triplet", "classification"}
+    assert not any(part.value.requires_grad for part in result.parts.values())
+    result.loss.backward()
+    assert embeddings.grad is not None
+
+
+def test_the_same_loss_twice_gets_two_names(outputs: Outputs) -> None:
+    objective = build(
+        classification=None,
+        terms=[{"loss": {"name": "contrastive"}}, {"loss": {"name": "contrastive"}}],
+    )
+    assert set(objective(outputs, Batch(LABELS)).parts) == {"contrastive", "contrastive_again"}
+
+
+def test_pairs_are_built_once_per_head_and_space(
+    outputs: Outputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaces: list[str] = []
+
+    def counted(*args: object, **kwargs: object) -> Pairs:
+        spaces.append(str(kwargs["space"]))
+        return Pairs(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(objective_module, "Pairs", counted)
+    objective = build(
+        terms=[
+            {"loss": {"name": "contrastive"}, "miners": [{"name": "batch_hard"}]},
+            {"loss": {"name": "triplet"}},
+            {"loss": {"name": "lifted_structured", "space": "euclidean"}},
+        ]
+    )
+    objective(outputs, Batch(LABELS))
+    assert sorted(spaces) == ["cosine", "euclidean"]
+
+
+def test_a_miner_sees_no_graph_and_leaves_the_gradient_whole(outputs: Outputs) -> None:
+    seen: list[bool] = []
+
+    def all_pairs(pairs: Pairs, batch: Batch) -> Selection:
+        seen.append(pairs.distance.requires_grad)
+        return Selection(pairs.positive, pairs.negative)
+
+    loss = ContrastiveLoss(space="cosine")
+    mined = Objective({"c": Term(loss, all_pairs, 1.0, "embedding")})
+    plain = Objective({"c": Term(loss, None, 1.0, "embedding")})
+    embeddings = outputs.embeddings["embedding"]
+    grads = [
+        torch.autograd.grad(each(outputs, Batch(LABELS)).loss, embeddings)[0]
+        for each in (mined, plain)
+    ]
+    assert seen == [False]
+    torch.testing.assert_close(*grads)
+    assert grads[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize(("epoch", "weight"), [(0.0, 1.0), (2.5, 0.75), (5.0, 0.5), (50.0, 0.5)])
+def test_a_linear_weight_goes_from_start_to_end(epoch: float, weight: float) -> None:
+    assert LinearWeight(start=1.0, end=0.5, epochs=5).at(epoch) == pytest.approx(weight)
+
+
+def test_a_scheduled_term_follows_the_epoch(outputs: Outputs) -> None:
+    objective = build(
+        classification=None,
+        terms=[{"loss": {"name": "triplet"}, "weight": {"start": 0.0, "end": 2.0, "epochs": 4}}],
+    )
+    full = TripletLoss(space="cosine")(outputs.embeddings["embedding"], LABELS)
+    for epoch, factor in ((0.0, 0.0), (1.0, 0.5), (4.0, 2.0)):
+        found = objective(outputs, Batch(LABELS), epoch=epoch).loss
+        torch.testing.assert_close(found, full * factor)
+
+
+def test_excluded_groups_make_no_positive_pair(outputs: Outputs) -> None:
+    objective = build(
+        classification=None, exclude_groups=True, terms=[{"loss": {"name": "triplet"}}]
+    )
+    same_group_as_class = Batch(LABELS, group=LABELS)
+    result = objective(outputs, same_group_as_class)
+    assert result.loss.item() == 0.0
+    assert objective(outputs, Batch(LABELS, group=torch.arange(12))).loss.item() > 0
+    with pytest.raises(UserError, match="group must be given with exclude_groups, got None"):
+        objective(outputs, Batch(LABELS))
+
+
+def test_centres_are_imprinted_from_class_means(outputs: Outputs) -> None:
+    objective = build(terms=[{"loss": {"name": "centre_structured", "space": "euclidean"}}])
+    assert objective.needs_class_means
+    embeddings = outputs.embeddings["embedding"].detach()
+    objective.imprint({"embedding": embeddings}, LABELS)
+    term = objective.terms["centre_structured"]
+    assert isinstance(term, Term)
+    assert isinstance(term.loss, CentreStructuredLoss)
+    bank = term.loss.centres.bank
+    assert bank is not None
+    for label in range(4):
+        torch.testing.assert_close(bank.weight[label], embeddings[label == LABELS].mean(0))
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ({"classification": None}, "objective must be at least one term or classification"),
+        (
+            {"terms": [{"loss": {"name": "triplet"}, "head": "other"}]},
+            "head must be one of embedding, got 'other'",
+        ),
+        (
+            {"terms": [{"loss": {"name": "contrastive"}, "miners": [{"name": "semi_hard"}]}]},
+            "miners of ContrastiveLoss",
+        ),
+        ({"terms": [{"loss": {"name": "triplet"}, "weight": -1}]}, "objective.terms.0.weight"),
+        ({"terms": [{"loss": {"name": "tripet"}}]}, "objective.terms.0.loss"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_training(
+    spec: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        build(**spec)
+
+
+def test_a_missing_head_of_the_model_is_named(outputs: Outputs) -> None:
+    objective = build(classification={"head": "species"})
+    with pytest.raises(UserError, match="head must be one of the logits class, got 'species'"):
+        objective(outputs, Batch(LABELS))
