@@ -71,7 +71,6 @@ def write_sample(out: Path, *, seed: int = 0, per_class: int = PER_CLASS, size: 
 def _write(path: Path, image_HWC: np.ndarray, place: tuple[int, int]) -> None:
     """A GeoTIFF whose tile lies apart from all others of the set."""
     import rasterio
-    from rasterio.transform import from_origin
 
     side = image_HWC.shape[0]
     step = side * METRES * 2
@@ -87,7 +86,7 @@ def _write(path: Path, image_HWC: np.ndarray, place: tuple[int, int]) -> None:
             count=3,
             dtype="uint8",
             crs=CRS,
-            transform=from_origin(*corner, METRES, METRES),
+            transform=rasterio.Affine(METRES, 0, corner[0], 0, -METRES, corner[1]),
             photometric="RGB",
             compress="deflate",
         ) as target,

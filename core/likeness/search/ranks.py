@@ -19,7 +19,7 @@ from torch import Tensor
 from likeness.search.exact import ExactSearch
 
 _BINS = 1 << 16
-_BLOCK_SCORES = 1 << 20  # per block; ten passes over a block are faster within the cache
+_BLOCK_SCORES = 1 << 21  # per block, with some ten arrays of 8 bytes each
 
 
 def block_rows_for_ranks(gallery: int) -> int:

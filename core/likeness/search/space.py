@@ -27,7 +27,7 @@ SPACES: tuple[str, ...] = get_args(Space)
 
 _UNIT_ROUNDOFF = 2.0**-24  # float32
 _SUBNORMAL_RISK = 1e-30
-_PAIR_ELEMENTS = 1 << 20  # float64 numbers per step of `pair_distances`: 8 MiB
+_PAIR_ELEMENTS = 1 << 15  # numbers per step of `pair_distances`: within the cache, on one thread
 
 
 def prepared(
