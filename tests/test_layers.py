@@ -41,7 +41,12 @@ FORBIDDEN = {
         "likeness.bundle",
         "likeness.inference",
     ),
-    "likeness.search": ("likeness.evaluation", "likeness.models", "likeness.data", "likeness.bundle"),
+    "likeness.search": (
+        "likeness.evaluation",
+        "likeness.models",
+        "likeness.data",
+        "likeness.bundle",
+    ),
     "likeness.bundle": ("likeness.inference", "likeness.training", "likeness.objective"),
     "likeness.inference": ("likeness.training", "likeness.objective", "likeness.losses"),
 }

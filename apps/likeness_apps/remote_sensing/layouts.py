@@ -222,23 +222,23 @@ def _in_layout(layout: SceneLayout, found: Sequence[_Scene]) -> tuple[list[_Scen
             scenes.append(replace(scene, layout=layout.name))
         elif number is None:
             message = f"left out: no file name of the {layout.name} layout"
-            todo = "rename it like the others, or give a table of paths and labels"
-            findings.append(Finding("warning", "foreign-file", scene.path, message, todo))
+            advice = "rename it like the others, or give a table of paths and labels"
+            findings.append(Finding("warning", "foreign-file", scene.path, message, advice))
         else:
             group = layout.group(scene.label, number)
             scenes.append(replace(scene, group=group, layout=layout.name))
     for label, count in sorted(Counter(scene.label for scene in scenes).items()):
         if label not in layout.classes:
             message = f"{count} images in a folder that is no class of {layout.name}; kept as one"
-            todo = "move the folder away if it is none of yours"
-            findings.append(Finding("warning", "unknown-class", label, message, todo))
+            advice = "move the folder away if it is none of yours"
+            findings.append(Finding("warning", "unknown-class", label, message, advice))
     return scenes, findings
 
 
 def _outside(paths: Sequence[str]) -> list[Finding]:
-    todo = "move it into a class folder if it belongs to the set"
+    advice = "move it into a class folder if it belongs to the set"
     message = "left out: an image outside of the class folders"
-    return [Finding("warning", "foreign-file", path, message, todo) for path in paths]
+    return [Finding("warning", "foreign-file", path, message, advice) for path in paths]
 
 
 def _as_list(path: str) -> tuple[str, str] | None:
@@ -266,8 +266,8 @@ def _apply_lists(
     if len(families) > 1 or (manifest.table["split"] != "").any():
         names = ", ".join(sorted(lists))
         message = f"several ways to split, none of the lists is used: {names}"
-        todo = "keep one family of lists, or give a table with a split column"
-        return _with(manifest, Finding("warning", "split-lists-unused", "", message, todo))
+        advice = "keep one family of lists, or give a table with a split column"
+        return _with(manifest, Finding("warning", "split-lists-unused", "", message, advice))
     (chosen,) = families.values()
     rows = _row_index(manifest)
     split_of: dict[int, str] = {}
@@ -286,8 +286,8 @@ def _apply_lists(
     splits = [split_of.get(row, "") for row in range(len(manifest.table))]
     if splits.count(""):
         message = f"{splits.count('')} images are in none of the split lists"
-        todo = "add them to a list; without a split they are not used"
-        findings.append(Finding("warning", "not-in-a-list", "", message, todo))
+        advice = "add them to a list; without a split they are not used"
+        findings.append(Finding("warning", "not-in-a-list", "", message, advice))
     return _with(manifest.with_table(manifest.table.assign(split=splits)), *findings)
 
 
@@ -299,15 +299,15 @@ def _list_findings(path: str, unknown: list[str], doubled: list[str]) -> list[Fi
     findings = []
     if unknown:
         message = f"{len(unknown)} names are no image of the set; the first is {unknown[0]!r}"
-        todo = "correct the list, or add the images"
-        findings.append(Finding("warning", "list-without-image", path, message, todo))
+        advice = "correct the list, or add the images"
+        findings.append(Finding("warning", "list-without-image", path, message, advice))
     if doubled:
         message = (
             f"{len(doubled)} names are in another split's list too; the first is {doubled[0]!r}; "
             "no list is used"
         )
-        todo = "keep each image in one list"
-        findings.append(Finding("error", "split-lists-overlap", path, message, todo))
+        advice = "keep each image in one list"
+        findings.append(Finding("error", "split-lists-overlap", path, message, advice))
     return findings
 
 

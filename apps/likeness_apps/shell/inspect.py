@@ -43,7 +43,7 @@ def inspect(domain: Domain, data: Path, *, out: Path | None = None, quiet: bool 
         write_findings(out / "findings.csv", checked)
         manifest.with_table(checked.table).write_csv(out / "manifest.csv")
     _show_set(manifest, checked, quiet=quiet)
-    rows = [(f.level, f.code, f.path, f.message, f.todo) for f in condense(findings)]
+    rows = [(f.level, f.code, f.path, f.message, f.advice) for f in condense(findings)]
     if rows:
         columns = ("level", "code", "path", "message", "what to do")
         show_table("Findings", columns, rows, quiet=quiet)

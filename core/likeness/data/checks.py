@@ -314,27 +314,27 @@ def _file_findings(
     usual = dtype[0][0] if dtype else ""
     for path, record in zip(table["path"], records, strict=True):
         if record.status != "ok":
-            todo = "replace or remove it; train leaves it out"
-            yield Finding("error", record.status, path, record.reason, todo)
+            advice = "replace or remove it; train leaves it out"
+            yield Finding("error", record.status, path, record.reason, advice)
             continue
         size = f"{record.width} x {record.height} pixels"
         if min(record.width, record.height) < min_side:
-            todo = "check whether this is meant to be an image of the set"
-            yield Finding("warning", "tiny", path, f"only {size}", todo)
+            advice = "check whether this is meant to be an image of the set"
+            yield Finding("warning", "tiny", path, f"only {size}", advice)
         if record.bands != expected:
-            todo = "nothing, if grey is meant; the band is repeated"
-            yield Finding("warning", "grey", path, "one band among images of three", todo)
+            advice = "nothing, if grey is meant; the band is repeated"
+            yield Finding("warning", "grey", path, "one band among images of three", advice)
         if record.dtype != usual:
-            todo = "bring all images to one type; the scale differs"
+            advice = "bring all images to one type; the scale differs"
             message = f"{record.dtype} where most images are {usual}"
-            yield Finding("warning", "mixed-dtype", path, message, todo)
+            yield Finding("warning", "mixed-dtype", path, message, advice)
         if record.constant:
-            todo = "remove it if it shows nothing"
-            yield Finding("warning", "constant", path, "every pixel has the same value", todo)
+            advice = "remove it if it shows nothing"
+            yield Finding("warning", "constant", path, "every pixel has the same value", advice)
         if record.empty_share > 0:
-            todo = "fill or mask it; in float images the band's mean stands in"
+            advice = "fill or mask it; in float images the band's mean stands in"
             message = f"{record.empty_share:.1%} of the values are NaN, infinite or no-data"
-            yield Finding("warning", "no-data", path, message, todo)
+            yield Finding("warning", "no-data", path, message, advice)
 
 
 def _clusters(table: pd.DataFrame, column: str) -> Iterator[pd.DataFrame]:
@@ -361,8 +361,8 @@ def _duplicate_findings(table: pd.DataFrame) -> Iterator[Finding]:
         message = f"the same picture as {_others(cluster)}"
         if len(splits) > 1:
             message += f", in {' and '.join(splits)}"
-            todo = "keep it in one split: a test of what was trained on says nothing"
-            yield Finding("error", "duplicate-across-splits", path, message, todo)
+            advice = "keep it in one split: a test of what was trained on says nothing"
+            yield Finding("error", "duplicate-across-splits", path, message, advice)
         else:
             yield Finding("warning", "duplicate", path, message, "remove all but one")
         labels = sorted(set(cluster["label"]) - {""})
@@ -380,19 +380,19 @@ def _twin_findings(table: pd.DataFrame) -> Iterator[Finding]:
         path, message = cluster["path"].iloc[0], f"looks the same as {_others(distinct)}"
         if len(splits) > 1:
             message += f", in {' and '.join(splits)}"
-            todo = "look at them; if they show the same, keep them in one split"
-            yield Finding("warning", "near-duplicate-across-splits", path, message, todo)
+            advice = "look at them; if they show the same, keep them in one split"
+            yield Finding("warning", "near-duplicate-across-splits", path, message, advice)
         else:
-            todo = "look at them; if they show the same, give them one group"
-            yield Finding("warning", "near-duplicate", path, message, todo)
+            advice = "look at them; if they show the same, give them one group"
+            yield Finding("warning", "near-duplicate", path, message, advice)
 
 
 def _group_findings(table: pd.DataFrame) -> Iterator[Finding]:
     first = dict(zip(table["group"][::-1], table["path"][::-1], strict=True))
     for group, splits in straddling(table, "group").items():
         message = f"group {group!r} is in {' and '.join(splits)}"
-        todo = "keep the images of a group in one split"
-        yield Finding("error", "group-in-several-splits", first[group], message, todo)
+        advice = "keep the images of a group in one split"
+        yield Finding("error", "group-in-several-splits", first[group], message, advice)
 
 
 def _class_findings(table: pd.DataFrame) -> Iterator[Finding]:
@@ -401,5 +401,5 @@ def _class_findings(table: pd.DataFrame) -> Iterator[Finding]:
         if usable[label] < 2:
             path = table.loc[table["label"] == label, "path"].iloc[0]
             message = f"class {label!r} has {usable[label]} usable image"
-            todo = "add images of the class or leave it out"
-            yield Finding("error", "class-too-small", path, message, todo)
+            advice = "add images of the class or leave it out"
+            yield Finding("error", "class-too-small", path, message, advice)

@@ -10,7 +10,7 @@ from typing import Literal
 import pandas as pd
 
 Level = Literal["error", "warning"]
-COLUMNS = ("level", "code", "path", "message", "todo")
+COLUMNS = ("level", "code", "path", "message", "advice")
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Finding:
         path: the file or folder it is about, as the table has it; for what was left out, relative
             to the folder that was given; "" = the whole set.
         message: what is the case.
-        todo: what to do about it.
+        advice: what to do about it.
     """
 
     level: Level
     code: str
     path: str
     message: str
-    todo: str
+    advice: str
 
 
 def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -199,8 +199,10 @@ def walk(root: Path) -> tuple[list[str], list[str]]:
 
 def foreign_findings(paths: Sequence[str]) -> list[Finding]:
     """One warning for each file or folder that was left out because it is no image."""
-    todo = "nothing, if it is no part of the data; else convert it to an image format"
-    return [Finding("warning", "foreign-file", path, "left out: no image", todo) for path in paths]
+    advice = "nothing, if it is no part of the data; else convert it to an image format"
+    return [
+        Finding("warning", "foreign-file", path, "left out: no image", advice) for path in paths
+    ]
 
 
 def _skipped(name: str) -> bool:

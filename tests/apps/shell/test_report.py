@@ -158,7 +158,9 @@ def test_everything_a_user_supplies_is_escaped():
     metrics["retrieval"] = {EVIL[0]: {"value": 0.5, "count": 3, "skipped": {EVIL[2]: 1}}}
     metrics["readouts"] = {EVIL[0]: {EVIL[1]: 0.5}}
     metrics["interval"] = {"method": EVIL[0], "label": EVIL[2], "level": 0.95}
-    findings = pd.DataFrame([dict.fromkeys(("level", "code", "path", "message", "todo"), EVIL[0])])
+    findings = pd.DataFrame(
+        [dict.fromkeys(("level", "code", "path", "message", "advice"), EVIL[0])]
+    )
     epochs = pd.DataFrame({"epoch": [1], "train_loss": [1.0], f"val_{EVIL[0]}": [0.3]})
     table = evil.predictions.assign(path=[f"{EVIL[i % 5]}_{i}" for i in range(40)])
     evil = replace(evil, metrics=metrics, findings=findings, epochs=epochs, predictions=table)

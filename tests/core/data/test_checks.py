@@ -84,7 +84,7 @@ def test_every_kind_of_bad_file_is_told_and_stops_nothing(tmp_path):
     assert "truncated" in reasons["cut.jpg"]
     assert reasons["missing.png"] == "no such file"
     assert reasons["empty.png"] == "the file is empty"
-    assert all(f.level == "error" and f.todo for f in result.errors)
+    assert all(f.level == "error" and f.advice for f in result.errors)
     assert result.table.set_index("path")["sha256"]["missing.png"] == ""
 
 

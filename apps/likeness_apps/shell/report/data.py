@@ -61,7 +61,7 @@ class ReportData:
             where there are fewer; None lets the report search where it needs to.
         training: the training images, if errors are to be compared with them.
         epochs: RUN/logs/epochs.csv.
-        findings: RUN/findings.csv: level, code, path, message, todo.
+        findings: RUN/findings.csv: level, code, path, message, advice.
         provenance: command, seed, versions, hashes; may be nested.
         card: the model card, Markdown.
         thumbnail: gives the picture of a path, or None where it cannot.

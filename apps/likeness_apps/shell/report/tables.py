@@ -355,7 +355,7 @@ def validation_columns(epochs: pd.DataFrame) -> dict[str, str]:
 
 def finding_rows(findings: pd.DataFrame, most: int) -> list[dict[str, str]]:
     """Findings as rows, errors first; at most `most`."""
-    columns = ("level", "code", "path", "message", "todo")
+    columns = ("level", "code", "path", "message", "advice")
     read = {c: texts(findings, c) if c in findings else [""] * len(findings) for c in columns}
     rows = [dict(zip(columns, line, strict=True)) for line in zip(*read.values(), strict=True)]
     rows.sort(key=lambda row: row["level"] != "error")
