@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 
 from likeness.bundle import Bundle, load_bundle
-from likeness.data.manifest import Manifest
-from likeness.data.splits import SPLITS
+from likeness.data.manifest import SPLITS, Manifest
 from likeness.errors import UserError, require
 from likeness.inference.blocks import Block, answer_paths
 from likeness.inference.predictor import Predictor
@@ -26,7 +25,7 @@ from likeness.inference.readers import available_readouts, reader_of
 from likeness.provenance import collect_provenance
 from likeness_apps.shell.console import figure, progress, say, show_table
 from likeness_apps.shell.domain import Domain
-from likeness_apps.shell.measure import Answers, measure
+from likeness_apps.shell.measure import Answers, Measured, measure
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.results import predictions_table, report_of, write_results
 
@@ -73,21 +72,14 @@ def evaluate(
     manifest = domain.recognise(data)
     rows, measured_split = _select(manifest, bundle, split, quiet=quiet)
     _require_known_labels(rows, bundle.classes)
-    predictor = Predictor(bundle, batch_size=batch_size)
-    with progress("measuring", quiet=quiet) as advance:
-        blocks = list(_watched(predictor, rows["path"].tolist(), manifest.root, advance))
-    ok_N = np.concatenate([block.ok_B for block in blocks])
-    require(ok_N.any(), "data", "at least one readable image", _first_reason(blocks))
-    good = rows[ok_N].reset_index(drop=True)
-    answers = _answers(bundle, predictor, blocks, good)
-    measured = measure(answers)
+    answers, measured, table = _measure(bundle, manifest.root, rows, batch_size, quiet=quiet)
     metrics = {
         **measured.metrics,
         "app": domain.name,
         "protocol": stated,
         "split": measured_split,
         "model_id": bundle.model_id,
-        "items": {"measured": int(ok_N.sum()), "unreadable": int((~ok_N).sum())},
+        "items": {"measured": len(answers.truth_N), "unreadable": len(rows) - len(answers.truth_N)},
         "classes": bundle.classes,
         "space": bundle.space,
         "data_licence": bundle.data_licence,
@@ -96,9 +88,6 @@ def evaluate(
             data_hash=str(bundle.provenance.get("data_hash", "")),
         ),
     }
-    table = _with_failures(
-        rows, ok_N, predictions_table(good, answers, measured, bundle.model_id), blocks
-    )
     write_results(out, metrics, table, answers.embeddings_ND)
     report_of(
         out / "report.html",
@@ -116,6 +105,22 @@ def evaluate(
     )
     _show(out, metrics, quiet=quiet)
     return metrics
+
+
+def _measure(
+    bundle: Bundle, root: Path, rows: pd.DataFrame, batch_size: int, *, quiet: bool
+) -> tuple[Answers, Measured, pd.DataFrame]:
+    """Ask the model about the rows; the table has all of them, the answers those it could read."""
+    predictor = Predictor(bundle, batch_size=batch_size)
+    with progress("measuring", quiet=quiet) as advance:
+        blocks = list(_watched(predictor, rows["path"].tolist(), root, advance))
+    ok_N = np.concatenate([block.ok_B for block in blocks])
+    require(ok_N.any(), "data", "at least one readable image", _first_reason(blocks))
+    good = rows[ok_N].reset_index(drop=True)
+    answers = _answers(bundle, blocks, good)
+    measured = measure(answers)
+    table = predictions_table(good, answers, measured, bundle.model_id)
+    return answers, measured, _with_failures(rows, ok_N, table, blocks)
 
 
 def content_hashes(manifest: Manifest, *, quiet: bool) -> list[str]:
@@ -165,7 +170,7 @@ def _protocol(bundle: Bundle, wanted: str | None) -> str:
     own = str((bundle.config.get("data") or {}).get("protocol") or "holdout")
     if wanted is not None and wanted != own:
         raise UserError(
-            f"protocol must be the one that the model's split was made by, {own!r}, got {wanted!r}; "
+            f"protocol must be the one of the model's own split, {own!r}, got {wanted!r}; "
             f"train with --set data.protocol={wanted}"
         )
     return own
@@ -184,15 +189,13 @@ def _watched(predictor: Predictor, paths: list[str], root: Path, advance: Any) -
         yield block
 
 
-def _answers(
-    bundle: Bundle, predictor: Predictor, blocks: list[Block], good: pd.DataFrame
-) -> Answers:
+def _answers(bundle: Bundle, blocks: list[Block], good: pd.DataFrame) -> Answers:
     def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(block, name)[block.ok_B] for block in blocks])
 
     number = {label: index for index, label in enumerate(bundle.classes)}
     embeddings_ND, logits_NC = joined("embeddings_BD"), joined("logits_BL")
-    readouts = {}
+    readouts: dict[str, np.ndarray] = {}
     for name in available_readouts(bundle):
         reader = reader_of(bundle, name)
         assert reader is not None

@@ -88,7 +88,7 @@ def report_of(
     provenance: Mapping[str, Any] | None = None,
     include_images: bool = False,
 ) -> None:
-    """report.html from what was measured; parts of a run (curves, findings, card) where there is one.
+    """report.html from what was measured, with curves, findings and card of a run.
 
     Args:
         path: the HTML file.
@@ -141,7 +141,8 @@ def thumbnail(path: Path) -> np.ndarray | None:
     values = image_HWC.astype(np.float64)
     low, high = np.nanpercentile(values, [2, 98])
     scaled = (values - low) / max(high - low, 1e-12) * 255.0
-    return np.nan_to_num(scaled).clip(0, 255).astype(np.uint8)
+    stretched: np.ndarray = np.nan_to_num(scaled).clip(0, 255).astype(np.uint8)
+    return stretched
 
 
 def _table(run: Path | None, name: str) -> pd.DataFrame | None:

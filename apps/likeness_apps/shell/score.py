@@ -237,7 +237,8 @@ def _probabilities(said: pd.DataFrame, columns: dict[str, str]) -> np.ndarray:
     first = said["path"].iloc[int(bad.argmax())]
     got = f"{sums[bad.argmax()]:.4g} for {first}"
     require(not bad.any(), "probabilities of a row", "1 in sum", got)
-    return values
+    checked: np.ndarray = values
+    return checked
 
 
 def _show(metrics: dict[str, Any], *, quiet: bool) -> None:

@@ -64,12 +64,39 @@ class Raw:
 
 
 @dataclass(frozen=True, eq=False)
+class Parts:
+    """What a configuration names, built."""
+
+    spec: RunSpec
+    embedder: Embedder
+    objective: Objective
+    plan: BatchPlan
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
 class Split:
     """One split, ready to be read: images, class numbers, and the table rows behind them."""
 
     images: ImageRows
     labels_N: np.ndarray
     table: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """Everything that a run is made of before its first step; splits are `train` and `val`."""
+
+    spec: RunSpec
+    prepared: Prepared
+    embedder: Embedder
+    preprocessing: Preprocessing
+    splits: dict[str, Split]
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of the logits."""
+        return self.prepared.manifest.classes
 
 
 def train(
@@ -103,51 +130,75 @@ def train(
     Raises:
         UserError: for a mistake in configuration or data, or a run directory that exists.
     """
-    raw = configs.load(domain.folder, config or domain.default_config, changes)
-    given_bands = (raw.get("model") or {}).get("bands")
-    spec = parse(RunSpec, raw)
     if not resume:
         require_new(out, "a new directory, or used with --resume")
+    raw = configs.load(domain.folder, config or domain.default_config, changes)
+    spec = parse(RunSpec, raw)
+    _require_place(out, resume=resume)
     prepared = prepare(domain, data, spec.data, seed=spec.seed, quiet=quiet)
-    spec = _with_bands(spec, prepared.bands, given_bands)
-    torch.manual_seed(spec.seed)
-    classes = prepared.manifest.classes
-    embedder = build_embedder(spec.model, num_classes=len(classes))
-    preprocessing = _preprocessing(spec, prepared)
+    parts = _build(_with_bands(spec, prepared.bands, given=raw["model"].get("bands")), prepared)
     if not has_checkpoint(out / "checkpoints"):  # `fit` may still refuse to resume with these
-        _write_inputs(out, spec, prepared)
-
-    splits = {
-        name: _split(prepared, name, spec, preprocessing, quiet=quiet) for name in ("train", "val")
-    }
+        _write_inputs(out, parts.spec, prepared)
+    splits = {name: _split(prepared, name, parts, quiet=quiet) for name in ("train", "val")}
     result = _fit(
-        out, spec, embedder, prepared, splits, resume=resume, tensorboard=tensorboard, quiet=quiet
+        out, parts, prepared, splits, resume=resume, tensorboard=tensorboard, quiet=quiet
     )
-    measured, table, gallery = _finish(
-        domain, out, spec, embedder, prepared, splits, preprocessing, result
-    )
-    report_of(
-        out / "report.html",
-        domain,
-        title=f"Training run {out.name} (validation split)",
-        folder=prepared.manifest.root,
-        metrics=measured.metrics,
-        predictions=table,
-        embeddings_ND=gallery,
-        space=spec.model.space,
-        run=out,
-        include_images=include_images,
-    )
-    _show(out, result, measured, quiet=quiet)
+    if not (result.already_finished and _is_whole(out)):
+        metrics, table, embeddings_ND = _finish(domain, out, parts, prepared, splits, result)
+        report_of(
+            out / "report.html",
+            domain,
+            title=f"Training run {out.name} (validation split)",
+            folder=prepared.manifest.root,
+            metrics=metrics,
+            predictions=table,
+            embeddings_ND=embeddings_ND,
+            space=parts.spec.model.space,
+            run=out,
+            include_images=include_images,
+        )
+        _show(result, metrics, quiet=quiet)
+    say(f"{out / 'model'}: the model;  {out / 'report.html'}: the report", quiet=quiet)
     return out
 
 
-def _write_inputs(out: Path, spec: RunSpec, prepared: Prepared) -> None:
+def _require_place(out: Path, *, resume: bool) -> None:
+    """A new directory, or with `resume` a run: nothing else is written into."""
+    if not (resume and (out / "config.yaml").is_file()):
+        require_new(out, "a new directory, or a run together with --resume")
+
+
+def _is_whole(out: Path) -> bool:
+    """Whether a finished run has its model and its report, and needs neither again."""
+    try:
+        read_provenance(resolve_model(out))
+    except UserError:
+        return False
+    return (out / "report.html").is_file()
+
+
+def _build(spec: RunSpec, prepared: Prepared) -> Parts:
+    """Build what the configuration names, before anything is written: mistakes leave nothing."""
+    torch.manual_seed(spec.seed)
+    classes, labels_N = prepared.manifest.classes, prepared.numbers("train")
+    embedder = build_embedder(spec.model, num_classes=len(classes))
+    objective = build_objective(
+        spec.objective,
+        num_classes=len(classes),
+        dims={EMBEDDING: embedder.embedding_dim},
+        class_counts=np.bincount(labels_N, minlength=len(classes)).tolist(),
+    )
+    plan = build_plan(spec.sampler, labels_N, seed=spec.seed)
+    return Parts(spec, embedder, objective, plan, _preprocessing(spec, prepared))
+
+
+def _write_inputs(out: Path, setup: Setup) -> None:
     """What the run was made from: configuration, findings, splits."""
-    write_text(out / "config.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
-    write_findings(out / "findings.csv", prepared.checked)
+    config = setup.spec.model_dump(mode="json")
+    write_text(out / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_findings(out / "findings.csv", setup.prepared.checked)
     with atomic_path(out / "splits.csv") as temporary:
-        prepared.splits.to_csv(temporary, index=False, lineterminator="\n")
+        setup.prepared.splits.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def answer(embedder: nn.Module, split: Split, *, batch_size: int = 128) -> Raw:
@@ -192,8 +243,7 @@ def _answers(
 
 def _fit(
     out: Path,
-    spec: RunSpec,
-    embedder: Embedder,
+    parts: Parts,
     prepared: Prepared,
     splits: dict[str, Split],
     *,
@@ -202,20 +252,12 @@ def _fit(
     quiet: bool,
 ) -> FitResult:
     training = splits["train"]
-    classes = prepared.manifest.classes
-    counts = np.bincount(training.labels_N, minlength=len(classes))
-    objective = build_objective(
-        spec.objective,
-        num_classes=len(classes),
-        dims={EMBEDDING: embedder.embedding_dim},
-        class_counts=counts.tolist(),
-    )
     groups = pd.factorize(training.table["group"])[0]
     return fit(
         out,
-        spec,
-        embedder,
-        objective,
+        parts.spec,
+        parts.embedder,
+        parts.objective,
         TrainingData(
             images=training.images,
             labels=torch.from_numpy(training.labels_N),
@@ -223,8 +265,8 @@ def _fit(
             columns={"group": torch.from_numpy(groups)},
             hash=prepared.data_hash,
         ),
-        build_plan(spec.sampler, training.labels_N, seed=spec.seed),
-        partial(_validate, splits["val"], classes, spec.model.space),
+        parts.plan,
+        partial(_validate, splits["val"], prepared.manifest.classes, parts.spec.model.space),
         resume=resume,
         quiet=quiet,
         tensorboard=tensorboard,
@@ -234,14 +276,17 @@ def _fit(
 def _finish(
     domain: Domain,
     out: Path,
-    spec: RunSpec,
-    embedder: Embedder,
+    parts: Parts,
     prepared: Prepared,
     splits: dict[str, Split],
-    preprocessing: Preprocessing,
     result: FitResult,
-) -> tuple[Measured, pd.DataFrame, np.ndarray]:
-    """Read-outs from training images, temperature and figures from validation, then the bundle."""
+) -> tuple[dict[str, Any], pd.DataFrame, np.ndarray]:
+    """Read-outs from training images, temperature and figures from validation, then the bundle.
+
+    Returns:
+        The metrics, the predictions and the embeddings of the validation split.
+    """
+    spec, embedder = parts.spec, parts.embedder
     classes, space = prepared.manifest.classes, spec.model.space
     known, held = answer(embedder, splits["train"]), answer(embedder, splits["val"])
     labels_N = splits["train"].labels_N[known.kept_N]
@@ -264,7 +309,7 @@ def _finish(
         embedder,
         config=spec.model_dump(mode="json"),
         classes=classes,
-        preprocessing=preprocessing,
+        preprocessing=parts.preprocessing,
         splits=prepared.splits,
         metrics=metrics,
         provenance=provenance,
@@ -275,22 +320,20 @@ def _finish(
         ),
     )
     rows = splits["val"].table.iloc[held.kept_N]
-    table = predictions_table(rows, answers, measured, model_id)
-    return Measured(metrics, measured.per_item), table, held.embeddings_ND
+    return metrics, predictions_table(rows, answers, measured, model_id), held.embeddings_ND
 
 
-def _card(
-    domain: Domain, prepared: Prepared, spec: RunSpec, licence: str | None, temperature: float
-) -> Card:
-    counts = prepared.manifest.table["split"].value_counts()
+def _card(domain: Domain, setup: Setup, licence: str | None, temperature: float) -> Card:
+    table, layout = setup.prepared.manifest.table, setup.prepared.manifest.layout
+    counts = table["split"].value_counts()
     numbers = ", ".join(f"{counts.get(name, 0)} for {name}" for name in ("train", "val", "test"))
     return Card(
-        title=f"{domain.name}: {len(prepared.manifest.classes)} classes, {spec.model.backbone}",
+        title=f"{domain.name}: {len(setup.classes)} classes, {setup.spec.model.backbone}",
         intended_use=domain.card.intended_use,
         out_of_scope=domain.card.out_of_scope,
         data=(
-            f"Layout `{prepared.manifest.layout}`, {len(prepared.manifest.table)} images: "
-            f"{numbers}. Classes: {', '.join(prepared.manifest.classes)}."
+            f"Layout `{layout}`, {len(table)} images: {numbers}. "
+            f"Classes: {', '.join(setup.classes)}."
         ),
         data_licence=licence,
         data_terms=licence or "",

@@ -15,6 +15,8 @@ from likeness.losses import (
     GeneralisedLiftedLoss,
     LiftedStructuredLoss,
     Loss,
+    LossTerms,
+    PairLoss,
     TripletLoss,
     WeightedContrastiveLoss,
 )
@@ -40,6 +42,21 @@ def test_a_pair_loss_is_a_loss_and_does_nothing_after_a_step() -> None:
     loss.imprint(x, y)
     loss.after_step(x, y)
     assert loss.state_dict() == {}
+
+
+def test_autocast_is_off_in_the_loss_itself() -> None:
+    class Product(PairLoss):
+        """A loss with a matrix product of its own, which autocast would lower."""
+
+        def on_dense(self, pairs: Pairs, selection: Selection) -> LossTerms:
+            product = pairs.embeddings.T @ pairs.embeddings
+            return LossTerms(product.sum(), pairs.embeddings.sum(1), *selection)
+
+    x, y = torch.randn(8, 4), torch.arange(8) % 3
+    with torch.autocast("cpu", torch.bfloat16):
+        value = Product()(x, y)
+    assert value.dtype == torch.float32
+    assert value == Product()(x, y)
 
 
 def test_forward_is_the_value_on_pairs() -> None:

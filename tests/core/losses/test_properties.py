@@ -157,6 +157,18 @@ def test_weights_of_one_are_no_selection(case: Case) -> None:
 
 
 @every_pair_loss
+def test_soft_weights_count_the_same_pairs_as_their_mask(case: Case) -> None:
+    loss = case.build()
+    pairs = Pairs(embeddings(), LABELS, space=loss.space)
+    weights = Selection(spread(11, 11), spread(11, 11, seed=6))
+    soft = loss.on_pairs(pairs, weights)
+    mined = loss.on_pairs(pairs, Selection(*(w > 0 for w in weights)))
+    assert torch.equal(soft.valid, mined.valid)
+    if "generalised" not in case.name:  # there the weights are inside the hinge
+        assert soft.n_active == mined.n_active > 0
+
+
+@every_pair_loss
 def test_differentiable_weights_get_their_gradient(case: Case) -> None:
     loss = case.build()
     y = torch.tensor([0, 0, 2, 2, 4])
