@@ -32,6 +32,7 @@ ITEMS = HERE / "results" / "aid_scenes_items.parquet"
 WORK = HERE.parent / "runs" / "aid_scenes"
 
 EPOCHS, FOLDS, FOLD_SEED = 20, 5, 0
+OPTIMISER = "optimiser={name: adamw, lr: 0.002, weight_decay: 0.01}"
 BALANCED = "sampler={name: class_balanced, classes_per_batch: 16, per_class: 4}"
 ARMS: dict[str, tuple[str, ...]] = {
     "a": (),
@@ -112,6 +113,8 @@ def _train_and_test(job: Job) -> dict[str, Any]:
         f"seed={job.fold}",
         f"epochs={EPOCHS}",
         "workers=0",
+        OPTIMISER,
+        "schedule={name: cosine, warmup_epochs: 3}",
         f"data.groups={'group' if job.scheme == 'blocked' else 'none'}",
         *ARMS[job.arm],
     ]

@@ -15,7 +15,7 @@ from likeness_apps.remote_sensing.classes import PAINTERS
 from likeness_apps.remote_sensing.scenes import Canvas, finish
 
 SIZE = 96
-PER_CLASS = 60
+PER_CLASS = 90
 METRES = 0.6  # ground resolution
 CRS = "EPSG:32611"  # UTM zone 11 north
 ORIGIN = (400_000.0, 3_800_000.0)

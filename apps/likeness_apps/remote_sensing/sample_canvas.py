@@ -24,7 +24,7 @@ Point = tuple[float, float]
 
 NATURAL, PAVED, ROOF, WATER = range(4)
 # How strongly the two noise fields (patches of metres, grain of pixels) show on each material.
-PATCHES = np.array([0.11, 0.05, 0.03, 0.06], dtype=np.float32)
+PATCHES = np.array([0.085, 0.045, 0.03, 0.06], dtype=np.float32)
 GRAIN = np.array([0.12, 0.045, 0.03, 0.045], dtype=np.float32)
 SUPERSAMPLING = 2
 
@@ -132,7 +132,7 @@ def draw_palette(rng: np.random.Generator) -> Palette:
         asphalt=asphalt,
         concrete=mix((0.60, 0.59, 0.56), (0.78, 0.76, 0.72), float(rng.uniform())),
         water=mix(murky, (0.12, 0.27, 0.36), clear),
-        sand=mix(soil, (0.82, 0.75, 0.62), float(rng.uniform(0.45, 1))),
+        sand=mix(soil, (0.84, 0.77, 0.64), float(rng.uniform(0.2, 1))),
         roofs=tuple(roofs[int(index)] for index in kept),
     )
 
@@ -350,17 +350,19 @@ class Canvas:
         rng = self.rng
         rows = light[:, ::2] + light[:, 1::2]
         light = rows[:, :, ::2] + rows[:, :, 1::2]
+        light /= SUPERSAMPLING**2
         grey = light.mean(axis=0)
-        warm, green = rng.normal(0, (0.05, 0.02)).tolist()
-        gain, haze = float(rng.uniform(-0.15, 0.4)), abs(float(rng.normal(0, 0.11)))
-        light = grey + (light - grey) * np.float32(rng.uniform(0.5, 1.15))
-        gains = np.exp(np.array([warm, green, -warm]) + gain) * (1 - haze) / SUPERSAMPLING**2
-        air = haze * np.array([0.66, 0.70, 0.76])
-        light = light * gains[:, None, None].astype(np.float32)
-        light += air[:, None, None].astype(np.float32)
+        saturation, levelling = float(rng.uniform(0.45, 1.15)), float(rng.uniform(0.0, 0.6))
+        chroma = light - grey
+        cast = chroma.mean(axis=(1, 2)) * levelling  # a mosaic's frames are levelled to each other
+        warm, green = rng.normal(0, (0.02, 0.008)).tolist()
+        tint = np.array([warm, green, -warm], dtype=np.float32) - cast
+        contrast = np.clip(float(rng.uniform(0.08, 0.20)) / float(grey.std()), 0.5, 1.6)
+        grey = (grey - grey.mean()) * np.float32(contrast) + np.float32(rng.uniform(0.30, 0.56))
+        light = grey + (chroma + tint[:, None, None]) * np.float32(saturation * contrast**0.5)
         bright = np.maximum(light - 0.7, 0)  # a film's shoulder: highlights keep their drawing
         light = np.minimum(light, 0.7) + 0.3 * np.tanh(bright / 0.3)
-        light = np.maximum(light, 0) ** np.float32(rng.uniform(0.8, 1.1)) * 255
+        light = np.clip(light, 0, 1) * 255
         picture = Image.fromarray(light.transpose(1, 2, 0).astype(np.uint8, order="C"))
         picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.0, 0.6))))
         noise = rng.standard_normal((light.shape[1], light.shape[2], 3), dtype=np.float32)

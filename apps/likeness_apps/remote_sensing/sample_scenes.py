@@ -77,15 +77,21 @@ def agricultural(canvas: Canvas) -> None:
         canvas.line([(at, -reach), (at, reach)], float(rng.uniform(1.5, 4)), palette.soil)
         if rng.uniform() < 0.35:
             tree_row(canvas, [(at + 4, -reach), (at + 4, reach)], 6, 2.4)
-    if rng.uniform() < 0.2:
-        house(canvas, *rng.uniform(-0.4, 0.4, 2) * reach, 18, 9, across)
+    if rng.uniform() < 0.35:
+        at = float(rng.uniform(-0.5, 0.5)) * reach
+        road(canvas, [(-reach, at), (reach, at)], float(rng.uniform(4, 9)), pavement(canvas))
+    for _ in range(int(rng.choice([0, 0, 1, 3]))):
+        x, y = (float(value) for value in rng.uniform(-0.6, 0.6, 2) * reach)
+        house(canvas, x, y, float(rng.uniform(12, 26)), 9, across)
+        for _ in range(4):
+            canvas.tree(x + float(rng.normal(0, 12)), y + float(rng.normal(0, 12)), 2.6)
 
 
 def airplane(canvas: Canvas) -> None:
     """Aircraft standing on an apron: one airliner, or a row of small ones."""
     rng, palette, reach = canvas.rng, canvas.palette, canvas.reach
     apron = pavement(canvas)
-    edge = float(rng.uniform(0.25, 1.1)) * reach
+    edge = float(rng.uniform(0.2, 0.9)) * reach
     canvas.polygon([(-reach, -reach), (reach, -reach), (reach, edge), (-reach, edge)], apron,
                    material=PAVED)  # fmt: skip
     for at in np.arange(-reach, reach, float(rng.uniform(6, 9))).tolist():
@@ -199,9 +205,9 @@ def _shore(canvas: Canvas, offset: float, sand: Colour, width: float) -> None:
 def beach(canvas: Canvas) -> None:
     """Sand between dunes and surf; footpaths, parasols, sometimes a groyne or a boat."""
     rng, palette, reach = canvas.rng, canvas.palette, canvas.reach
-    offset = float(rng.uniform(-0.25, 0.3)) * canvas.extent
-    width = float(rng.uniform(8, 45))
-    sand = mix(palette.sand, (0.86, 0.80, 0.68), float(rng.uniform(0, 0.6)))
+    offset = float(rng.uniform(-0.4, 0.4)) * canvas.extent
+    width = float(rng.uniform(5, 45))
+    sand = mix(palette.sand, pavement(canvas), float(rng.uniform(0, 0.7)))
     _shore(canvas, offset, sand, width)
     for _ in range(int(rng.integers(0, 22))):
         x = float(rng.uniform(-reach, reach))
@@ -609,7 +615,8 @@ def storagetanks(canvas: Canvas) -> None:
     rng, palette, reach = canvas.rng, canvas.palette, canvas.reach
     radius = float(np.exp(rng.uniform(math.log(5), math.log(19))))
     pitch = radius * float(rng.uniform(2.5, 3.4))
-    yard = mix(palette.soil, pavement(canvas), float(rng.uniform()))
+    ground = palette.ground(rng)[0]
+    yard = mix(mix(palette.soil, ground, float(rng.uniform())), pavement(canvas), float(rng.uniform()))
     rows = max(1, min(5, round(0.9 * canvas.extent / pitch)))
     offset_x, offset_y = (float(value) for value in rng.uniform(-0.18, 0.18, 2) * canvas.extent)
     half = rows * pitch / 2 + 3

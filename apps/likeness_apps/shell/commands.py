@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -12,6 +13,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEBUG = "LIKENESS_DEBUG"  # set by `likeness --debug`: shows the traceback of a user's mistake
+USER_MISTAKES = ("UserError", "DecodeError")
+# What the place of a file can be guilty of; a broken pipe and the like are none of them.
+PLACES = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
+    *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+)
 
 
 def command(body: Callable[P, R]) -> Callable[P, R]:
@@ -25,8 +32,13 @@ def command(body: Callable[P, R]) -> Callable[P, R]:
             # UserError is a ValueError; importing its module here would slow `--help` for nothing.
             if os.environ.get(DEBUG) or type(error).__name__ not in USER_MISTAKES:
                 raise
-            print(f"Error: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
+            raise _refused(str(error)) from None
+        except OSError as error:
+            if os.environ.get(DEBUG) or error.errno not in PLACES:
+                raise
+            named = "" if error.filename is None else f", got {error.filename}"
+            rule = "files must be in places that can be read and written, with free space"
+            raise _refused(f"{rule}{named}: {error.strerror}") from None
         except KeyboardInterrupt:
             print("Stopped; what was finished is kept.", file=sys.stderr)
             raise SystemExit(130) from None
@@ -34,4 +46,6 @@ def command(body: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-USER_MISTAKES = ("UserError", "DecodeError")
+def _refused(sentence: str) -> SystemExit:
+    print(f"Error: {' '.join(sentence.splitlines())}", file=sys.stderr)
+    return SystemExit(2)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from likeness.data.manifest import load_frame
 from likeness.errors import require
 from likeness.evaluation.resampling import Bootstrap, holm, paired_mean_difference
 from likeness.files import write_json
@@ -18,6 +19,7 @@ from likeness_apps.shell.measure import PER_ITEM
 
 MEASURES = ("correct", *PER_ITEM)
 NAMES = {"correct": "overall_accuracy"}
+NEEDED = ("path", "status", "truth", "group")
 
 
 def compare(
@@ -36,13 +38,14 @@ def compare(
         comparison.json: for each measure the difference, its interval, p-value and Holm's p-value.
 
     Raises:
-        UserError: if a result is missing or the two share no item with the same truth.
+        UserError: if a result is missing or lists an image twice, or if the two share no image
+            with the same truth, or no measure.
     """
-    both = _joined(first, second)
+    both, alone = _joined(first, second)
+    shared = [name for name in MEASURES if f"{name}_a" in both and f"{name}_b" in both]
+    require(shared, "results", f"with one of {', '.join(MEASURES)} for every image", "none in both")
     found: dict[str, Any] = {}
-    for name in MEASURES:
-        if f"{name}_a" not in both or f"{name}_b" not in both:
-            continue
+    for name in shared:
         a_N = both[f"{name}_a"].astype(float).to_numpy()
         b_N = both[f"{name}_b"].astype(float).to_numpy()
         difference = paired_mean_difference(
@@ -62,41 +65,70 @@ def compare(
         "a": str(first),
         "b": str(second),
         "items": len(both),
+        "only_in": alone,
         "differences": found,
     }
     if out is not None:
         write_json(out / "comparison.json", result)
-    _show(result, quiet=False)
+    _show(result)
     return result
 
 
-def _joined(first: Path, second: Path) -> pd.DataFrame:
+def _joined(first: Path, second: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The images that both answered and agree on, and how many only one of them has."""
     tables = []
     for name, folder in (("RESULT_A", first), ("RESULT_B", second)):
         path = folder / "predictions.csv"
         require(path.is_file(), name, "a directory with predictions.csv", str(folder))
-        table = pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in PER_ITEM})
-        needed = {"path", "status", "truth", "correct", "group"} - set(table.columns)
-        require(not needed, f"{name}/predictions.csv", "with all its columns", sorted(needed))
+        table = load_frame(path)
+        missing = [column for column in NEEDED if column not in table.columns]
+        rule = f"with the columns {', '.join(NEEDED)}"
+        require(not missing, f"{name}/predictions.csv", rule, f"none called {missing}")
         table = table[table["status"] == "ok"]
-        tables.append(table.assign(correct=table["correct"].astype(str) == "True"))
+        twice = table["path"][table["path"].duplicated()].tolist()
+        require(not twice, f"{name}/predictions.csv", "a list of different images", twice[:3])
+        tables.append(_numbers(table, f"{name}/predictions.csv"))
     both = tables[0].merge(tables[1], on=["path", "truth"], suffixes=("_a", "_b"))
     require(len(both) > 0, "results", "of the same images with the same truth", "no common row")
-    return both
+    return both, {name: len(table) - len(both) for name, table in zip("ab", tables, strict=True)}
 
 
-def _show(result: dict[str, Any], *, quiet: bool) -> None:
+def _numbers(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The columns that are compared: names as text, measures as numbers (empty is nan)."""
+    columns = {}
+    for measure in [measure for measure in MEASURES if measure in table.columns]:
+        cells = table[measure].replace({"True": "1", "False": "0", "": "nan"})
+        columns[measure] = pd.to_numeric(cells, errors="coerce")
+        wrong = columns[measure].isna() & (cells != "nan")
+        require(
+            not wrong.any(), f"{name}, {measure}", "a number or empty", cells[wrong].tolist()[:1]
+        )
+    return table[["path", "truth", "group"]].assign(**columns)
+
+
+def _show(result: dict[str, Any]) -> None:
     rows = [
         (
             name,
             f"{row['a']:.3f}" if row["a"] is not None else "",
             f"{row['b']:.3f}" if row["b"] is not None else "",
-            f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+            _difference(row),
             f"{row['p_holm']:.3g}" if "p_holm" in row else "",
         )
         for name, row in result["differences"].items()
     ]
     title = f"A - B on {result['items']} images (evaluation noise only)"
     columns = ("measure", "A", "B", "difference [95 % interval]", "p (Holm)")
-    show_table(title, columns, rows, numeric=columns[1:], quiet=quiet)
-    say(f"A: {result['a']}\nB: {result['b']}", quiet=quiet)
+    show_table(title, columns, rows, numeric=columns[1:])
+    say(f"A: {result['a']}\nB: {result['b']}")
+    if any(result["only_in"].values()):
+        a, b = result["only_in"]["a"], result["only_in"]["b"]
+        say(f"not compared: {a} images that only A has, {b} that only B has")
+
+
+def _difference(row: dict[str, Any]) -> str:
+    if np.isnan(row["value"]):
+        return "undefined"
+    if np.isnan(row["low"]):
+        return f"{row['value']:+.3f} ({row['reason']})"
+    return f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"

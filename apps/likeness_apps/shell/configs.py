@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -68,7 +69,10 @@ def _find(app: str, name: str) -> Path:
     found = shipped("configs") / app / f"{name}.yaml"
     if found.is_file():
         return found
-    raise UserError(f"config must be a YAML file or one of {', '.join(names(app))}, got {name!r}")
+    close = difflib.get_close_matches(name, names(app), n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    rule = f"a YAML file or one of {', '.join(names(app))}"
+    raise UserError(f"config must be {rule}, got {name!r}{hint}")
 
 
 def _apply(config: dict[str, Any], change: str) -> None:
@@ -83,25 +87,25 @@ def _apply(config: dict[str, Any], change: str) -> None:
     *parents, last = key.strip().split(".")
     for part in parents:
         place = _step(place, part, key)
-    if isinstance(place, list):
-        place[_position(place, last, key)] = value
-    else:
-        place[last] = value
+    place[_position(place, last, key)] = value
 
 
 def _step(place: Any, part: str, key: str) -> Any:
-    if isinstance(place, list):
-        return place[_position(place, part, key)]
-    if not isinstance(place.get(part), dict | list):
-        if part in place and place[part] is not None:
-            raise UserError(
-                f"--set must name a key inside a group, got {key!r}: {part!r} is a value"
-            )
+    """The group or list at `part`; a group that is not there yet is made."""
+    position = _position(place, part, key)
+    if isinstance(place, dict) and place.get(part) is None:
         place[part] = {}
-    return place[part]
+    found = place[position]
+    if not isinstance(found, dict | list):
+        raise UserError(f"--set must name a key inside a group, got {key!r}: {part!r} is a value")
+    return found
 
 
-def _position(items: list[Any], part: str, key: str) -> int:
-    if not part.isdigit() or int(part) >= len(items):
-        raise UserError(f"--set must index a list in 0..{len(items) - 1}, got {part!r} in {key!r}")
+def _position(place: Any, part: str, key: str) -> Any:
+    """A key of a group as it is, or a number of a list."""
+    if isinstance(place, dict):
+        return part
+    if not part.isdecimal() or int(part) >= len(place):
+        places = f"from 0 to {len(place) - 1}" if place else "none, it is empty"
+        raise UserError(f"--set {key} must name a place of the list ({places}), got {part!r}")
     return int(part)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 Advance = Callable[[int, int], None]  # (done, total)
 
@@ -33,9 +35,9 @@ def progress(title: str, *, quiet: bool = False) -> Iterator[Advance]:
 
 
 def say(text: str, *, quiet: bool = False) -> None:
-    """One line for the person, unless `quiet`; markup characters are printed as they are."""
+    """One line for the person, unless `quiet`, letter by letter: a name is never markup."""
     if not quiet:
-        Console(highlight=False, soft_wrap=True).print(text, markup=False)
+        Console(highlight=False, soft_wrap=True).print(Text(text))
 
 
 def show_table(
@@ -49,11 +51,12 @@ def show_table(
     """A table on stdout; `numeric` columns are set flush right."""
     if quiet:
         return
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
     for name in columns:
-        table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
+        side: Literal["left", "right"] = "right" if name in numeric else "left"
+        table.add_column(Text(name), justify=side, overflow="fold")
     for row in rows:
-        table.add_row(*[_plain(cell) for cell in row])
+        table.add_row(*[Text(str(cell)) for cell in row])
     Console(highlight=False).print(table)
 
 
@@ -65,8 +68,3 @@ def figure(value: Mapping[str, object]) -> str:
     if isinstance(low, int | float) and isinstance(high, int | float):
         return f"{number:.3f} [{low:.3f}, {high:.3f}]"
     return f"{number:.3f}"
-
-
-def _plain(cell: object) -> str:
-    # A class named "[red]" is a name, not markup.
-    return str(cell).replace("[", "\\[")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from likeness.data.checks import CheckResult, check, drop_unreadable
@@ -48,6 +49,12 @@ class Prepared:
     def splits(self) -> pd.DataFrame:
         """What travels with the model: which picture was in which split."""
         return self.manifest.table[list(SPLIT_COLUMNS)]
+
+    def numbers(self, split: str) -> np.ndarray:
+        """The class number of every row of a split, int64."""
+        number = {label: index for index, label in enumerate(self.manifest.classes)}
+        labels = self.manifest.rows(split)["label"]
+        return np.array([number[label] for label in labels], dtype=np.int64)
 
 
 def prepare(

@@ -9,7 +9,8 @@ Shapes: N = items, C = classes, D = embedding dimension.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +69,33 @@ def evaluate(
     require(split in (*SPLITS, "all"), "split", f"one of {', '.join(SPLITS)}, all", split)
     require_new(out)
     bundle = load_bundle(model)
-    stated = _protocol(bundle, protocol)
+    stated = _protocol(domain, bundle, protocol)
     manifest = domain.recognise(data)
     rows, measured_split = _select(manifest, bundle, split, quiet=quiet)
+    if measured_split == EXTERNAL:  # whatever protocol the model's own split follows
+        require(protocol is None, "data", f"the data set of protocol {protocol}", "another one")
+        stated = EXTERNAL
     _require_known_labels(rows, bundle.classes)
     answers, measured, table = _measure(bundle, manifest.root, rows, batch_size, quiet=quiet)
+    counted = len(answers.truth_N)
     metrics = {
         **measured.metrics,
-        "app": domain.name,
+        **_facts(domain, bundle),
         "protocol": stated,
         "split": measured_split,
+        "items": {"measured": counted, "unreadable": len(rows) - counted},
+    }
+    write_results(out, metrics, table, answers.embeddings_ND)
+    _report(out, domain, bundle, model, manifest.root, metrics, table, answers, include_images)
+    _show(out, metrics, quiet=quiet)
+    return metrics
+
+
+def _facts(domain: Domain, bundle: Bundle) -> dict[str, Any]:
+    """What of the model belongs beside every figure of it."""
+    return {
+        "app": domain.name,
         "model_id": bundle.model_id,
-        "items": {"measured": len(answers.truth_N), "unreadable": len(rows) - len(answers.truth_N)},
         "classes": bundle.classes,
         "space": bundle.space,
         "data_licence": bundle.data_licence,
@@ -88,12 +104,24 @@ def evaluate(
             data_hash=str(bundle.provenance.get("data_hash", "")),
         ),
     }
-    write_results(out, metrics, table, answers.embeddings_ND)
+
+
+def _report(
+    out: Path,
+    domain: Domain,
+    bundle: Bundle,
+    model: Path,
+    folder: Path,
+    metrics: dict[str, Any],
+    table: pd.DataFrame,
+    answers: Answers,
+    include_images: bool,
+) -> None:
     report_of(
         out / "report.html",
         domain,
-        title=f"{domain.name}: {measured_split} split",
-        folder=manifest.root,
+        title=f"{domain.name}: {metrics['split']} split",
+        folder=folder,
         metrics=metrics,
         predictions=table,
         embeddings_ND=answers.embeddings_ND,
@@ -103,8 +131,6 @@ def evaluate(
         provenance=metrics["provenance"],
         include_images=include_images,
     )
-    _show(out, metrics, quiet=quiet)
-    return metrics
 
 
 def _measure(
@@ -140,9 +166,40 @@ def content_hashes(manifest: Manifest, *, quiet: bool) -> list[str]:
 
 def split_of(manifest: Manifest, bundle: Bundle, *, quiet: bool) -> pd.Series:
     """The saved split of every row by content, "" for a picture that the model never knew."""
-    known = dict(zip(bundle.splits["sha256"], bundle.splits["split"], strict=True))
     hashes = content_hashes(manifest, quiet=quiet)
-    return pd.Series([known.get(item, "") if item else "" for item in hashes], dtype=str)
+    saved = bundle.splits
+    names = match_rows(hashes, manifest.table["path"], saved["sha256"], saved["path"])
+    splits = saved["split"].tolist()
+    return pd.Series([splits[row] if row >= 0 else "" for row in names], dtype=str)
+
+
+def match_rows(
+    hashes: Iterable[str], paths: Iterable[str], saved_hashes: pd.Series, saved_paths: pd.Series
+) -> list[int]:
+    """For each file the saved row with the same content, or -1; no row is given twice.
+
+    Where several rows have one content, equal paths go together first and the rest in saved order,
+    so that copies of one picture neither multiply nor change their split.
+
+    Args:
+        hashes: of the files; "" never matches.
+        paths: of the files.
+        saved_hashes: of the saved rows.
+        saved_paths: of the saved rows.
+    """
+    saved_keys = zip(saved_hashes, saved_paths, strict=True)
+    exact = {key: row for row, key in enumerate(saved_keys) if key[0]}
+    keys = list(zip(hashes, paths, strict=True))
+    found = [exact.get(key, -1) for key in keys]
+    taken = set(found)
+    free: defaultdict[str, deque[int]] = defaultdict(deque)
+    for row, content in enumerate(saved_hashes):
+        if content and row not in taken:
+            free[content].append(row)
+    for place, (content, _) in enumerate(keys):
+        if found[place] < 0 and free.get(content):
+            found[place] = free[content].popleft()
+    return found
 
 
 def _select(
@@ -155,6 +212,9 @@ def _select(
         return manifest.table[labelled].reset_index(drop=True), "all"
     if (found == split).any():
         chosen = labelled & (found == split).to_numpy()
+        missing = int((bundle.splits["split"] == split).sum()) - int((found == split).sum())
+        if missing:
+            say(f"{missing} images of the model's {split} split are not in the data", quiet=quiet)
         return manifest.table[chosen].reset_index(drop=True), split
     if split == "test" and not (found != "").any():
         # A set that the model never saw is one test set, labels and all.
@@ -165,8 +225,10 @@ def _select(
     )
 
 
-def _protocol(bundle: Bundle, wanted: str | None) -> str:
+def _protocol(domain: Domain, bundle: Bundle, wanted: str | None) -> str:
     """The protocol of the model's own split; a wanted one must be it."""
+    known = ", ".join(domain.protocols) or "none"
+    require(wanted is None or wanted in domain.protocols, "protocol", f"one of {known}", wanted)
     own = str((bundle.config.get("data") or {}).get("protocol") or "holdout")
     if wanted is not None and wanted != own:
         raise UserError(

@@ -43,12 +43,12 @@ def inspect(domain: Domain, data: Path, *, out: Path | None = None, quiet: bool 
         write_findings(out / "findings.csv", checked)
         manifest.with_table(checked.table).write_csv(out / "manifest.csv")
     _show_set(manifest, checked, quiet=quiet)
-    rows = [(f.level, f.code, f.path, f.message, f.advice) for f in condense(findings)]
-    if rows:
-        columns = ("level", "code", "path", "message", "what to do")
-        show_table("Findings", columns, rows, quiet=quiet)
+    for finding in condense(findings):  # a line each: a path in a narrow cell cannot be copied
+        where = f"{finding.path}: " if finding.path else ""
+        text = f"{finding.level}: {where}{finding.message} ({finding.advice})"
+        say(text, quiet=quiet)
     errors = sum(finding.level == "error" for finding in findings)
-    say(f"{errors} errors, {len(findings) - errors} warnings", quiet=quiet)
+    say(f"errors: {errors}, warnings: {len(findings) - errors}", quiet=quiet)
     return 1 if errors else 0
 
 

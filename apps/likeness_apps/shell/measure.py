@@ -80,26 +80,63 @@ def measure(answers: Answers, bootstrap: Bootstrap | None = None) -> Measured:
         UserError: as the metrics do.
     """
     chosen = Bootstrap() if bootstrap is None else bootstrap
-    metrics: dict[str, Any] = {
+    metrics = interval_facts(answers.groups_N, chosen) | _classified(answers, chosen)
+    count = len(answers.truth_N)
+    if answers.embeddings_ND is None or count < 2:
+        return Measured(metrics, pd.DataFrame(index=range(count)))
+    found = measure_embeddings(
+        answers.embeddings_ND,
+        answers.truth_N,
+        answers.groups_N,
+        space=answers.space,
+        bootstrap=chosen,
+    )
+    return Measured(metrics | found.metrics, found.per_item)
+
+
+def measure_embeddings(
+    embeddings_ND: np.ndarray,
+    truth_N: np.ndarray,
+    groups_N: np.ndarray,
+    *,
+    space: Space,
+    bootstrap: Bootstrap | None = None,
+) -> Measured:
+    """Retrieval, where every item asks all others, and clustering of N >= 2 items.
+
+    Raises:
+        UserError: as the metrics do.
+    """
+    chosen = Bootstrap() if bootstrap is None else bootstrap
+    names = retrieval_metrics(len(truth_N) - 1)
+    result = retrieval(embeddings_ND, truth_N, metrics=names, space=space)
+    clusters = clustering(embeddings_ND, truth_N, space=space)
+    metrics = {
+        "retrieval": plain(retrieval_intervals(result, groups_N, chosen)),
+        "retrieval_protocol": result.protocol,
+        "clustering": plain(clusters.values),
+        "clustering_protocol": clusters.protocol,
+    }
+    return Measured(metrics, per_item(result))
+
+
+def per_item(result: RetrievalResult) -> pd.DataFrame:
+    """The `PER_ITEM` columns of a retrieval result, one row per query."""
+    return pd.DataFrame({name: result.per_query[name] for name in PER_ITEM})
+
+
+def interval_facts(groups_N: np.ndarray, bootstrap: Bootstrap) -> dict[str, Any]:
+    """How the intervals were made: the entry `interval` of metrics.json."""
+    return {
         "interval": {
             "method": "group bootstrap, percentile",
-            "level": chosen.level,
-            "replicates": chosen.replicates,
-            "seed": chosen.seed,
-            "groups": len(np.unique(answers.groups_N)),
+            "level": bootstrap.level,
+            "replicates": bootstrap.replicates,
+            "seed": bootstrap.seed,
+            "groups": len(np.unique(groups_N)),
             "label": "evaluation noise only",
         }
     }
-    metrics.update(_classified(answers, chosen))
-    per_item = pd.DataFrame(index=range(len(answers.truth_N)))
-    if answers.embeddings_ND is not None and len(answers.truth_N) > 1:
-        result = _retrieved(answers)
-        metrics["retrieval"] = plain(retrieval_intervals(result, answers.groups_N, chosen))
-        metrics["retrieval_protocol"] = result.protocol
-        metrics["clustering"], metrics["clustering_protocol"] = _clustered(answers)
-        for name in PER_ITEM:
-            per_item[name] = result.per_query[name]
-    return Measured(metrics, per_item)
 
 
 def validation_scores(answers: Answers) -> dict[str, float]:
@@ -145,15 +182,3 @@ def retrieval_metrics(others: int) -> list[str]:
     """
     wanted = [(f"recall@{k}", k) for k in AT] + [(f"precision@{TEN}", TEN), (f"ndcg@{TEN}", TEN)]
     return [name for name, depth in wanted if depth <= others] + list(WHOLE)
-
-
-def _retrieved(answers: Answers) -> RetrievalResult:
-    assert answers.embeddings_ND is not None
-    wanted = retrieval_metrics(len(answers.truth_N) - 1)
-    return retrieval(answers.embeddings_ND, answers.truth_N, metrics=wanted, space=answers.space)
-
-
-def _clustered(answers: Answers) -> tuple[dict[str, Any], dict[str, str]]:
-    assert answers.embeddings_ND is not None
-    found = clustering(answers.embeddings_ND, answers.truth_N, space=answers.space)
-    return plain(found.values), found.protocol

@@ -39,6 +39,10 @@ def _write(
     predictor = Predictor(model, batch_size=batch_size)
     with progress(f"{domain.name}: {work.__name__}", quiet=quiet) as advance:
         written = work(predictor, source, out, on_progress=advance)
-    resumed = f", {written.resumed} of them from an earlier call" if written.resumed else ""
-    say(f"{out}: {written.ok} ok, {written.errors} errors{resumed}", quiet=quiet)
+    told = f"{written.ok} ok, {written.errors} failed"
+    if written.resumed:
+        told += f", {written.resumed} of them from an earlier call"
+    if written.left_out:
+        told += f"; {written.left_out} files left out, whose ending is no image's"
+    say(f"{out}: {told}", quiet=quiet)
     return written.exit_code

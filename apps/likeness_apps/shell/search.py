@@ -8,7 +8,6 @@ Shapes: Q = queries, D = embedding dimension, K = neighbours.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,17 +17,20 @@ import pandas as pd
 from likeness.bundle import Bundle, load_bundle
 from likeness.data.manifest import Manifest, images_in, read_table
 from likeness.errors import UserError, require
-from likeness.files import atomic_path, sha256_file
+from likeness.files import atomic_directory, atomic_path, sha256_file
 from likeness.inference.blocks import answer_paths
 from likeness.inference.predictor import Predictor
 from likeness.search.index import Index, build_index, open_index
 from likeness_apps.shell.console import progress, say, show_table
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.evaluate import content_hashes, split_of
+from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.report.sheets import MAX_ROWS, SheetItem, SheetRow, write_sheet
 from likeness_apps.shell.results import thumbnail
 
 SHEET_COLUMNS = 10
+FACTS = "index.json"
+ANSWER = ("query", "status", "reason", "rank", "distance")  # columns that `search` adds to the rows
 
 
 def index(
@@ -56,6 +58,8 @@ def index(
     Raises:
         UserError: if no image can be read or `out` holds something else.
     """
+    if not (out / FACTS).is_file():  # an older index may be replaced, and nothing else
+        require_new(out, "a new or empty directory, or an older index")
     bundle = load_bundle(model)
     predictor = Predictor(bundle, batch_size=batch_size, columns="embed")
     manifest = _archive(domain, data)
@@ -65,6 +69,7 @@ def index(
         say(f"left out: {path}: {reason}", quiet=quiet)
     require(ok_G.any(), "data", "at least one readable image", reasons[0] if reasons else 0)
     rows = manifest.table.assign(sha256=content_hashes(manifest, quiet=quiet))[ok_G]
+    rows = rows.drop(columns=[name for name in ANSWER if name in rows])
     facts = {"root": str(manifest.root.absolute()), "app": domain.name}
     facts |= {"data_licence": bundle.data_licence or "not stated"}
     build_index(
@@ -104,28 +109,32 @@ def search(
         quiet: no table on the screen.
 
     Returns:
-        query, rank, distance, then the columns of the index's rows; failed queries have
-        `status` error and a reason.
+        query, status, reason, rank, distance, then the columns of the index's rows. A query that
+        cannot be read is one row at the end with status `error`, a reason, and no rank.
 
     Raises:
         UserError: if the index is damaged, k is larger than it, or no query can be read.
     """
     if out is not None:
         require(out.suffix in (".csv", ".parquet"), "out", "a .csv or .parquet file", str(out))
+    if sheet is not None:
+        require(sheet.suffix == ".png", "sheet", "a .png file", str(sheet))
     require((archive / "model").is_dir(), "index", "a directory that `index` wrote", str(archive))
     bundle = load_bundle(archive / "model")
     opened = open_index(archive, model_id=bundle.model_id)
     files = _query_files(query)
     predictor = Predictor(bundle, columns="embed")
     embeddings_QD, ok_Q, reasons = _embed(predictor, [str(f) for f in files], Path(), quiet=quiet)
-    for file, reason in zip(np.array(files, dtype=object)[~ok_Q], reasons, strict=True):
-        say(f"cannot be asked: {file}: {reason}", quiet=quiet)
     require(ok_Q.any(), "query", "at least one readable image", reasons[0] if reasons else 0)
     asked = [file for file, ok in zip(files, ok_Q, strict=True) if ok]
     hashes = [sha256_file(file) for file in asked]
     found = _found(opened, embeddings_QD[ok_Q], asked, hashes, k)
+    failed = [str(file) for file, ok in zip(files, ok_Q, strict=True) if not ok]
+    for file, reason in zip(failed, reasons, strict=True):
+        say(f"cannot be asked: {file}: {reason}", quiet=quiet)
+    table = _with_failures(found, failed, reasons)
     if out is not None:
-        _write(found, out)
+        _write(table, out)
     if sheet is not None:
         write_sheet(
             sheet,
@@ -135,7 +144,7 @@ def search(
         )
         say(f"{sheet}: the {min(len(asked), MAX_ROWS)} first queries", quiet=quiet)
     _show(found, quiet=quiet)
-    return found
+    return table
 
 
 def test_queries(domain: Domain, model: Path, data: Path, *, count: int) -> list[Path]:
@@ -177,6 +186,7 @@ def _embed(
 def _query_files(query: Path | Sequence[Path]) -> list[Path]:
     if not isinstance(query, Path):
         return list(query)
+    require(query.exists(), "query", "an existing image or folder of images", str(query))
     manifest = images_in(query)
     return [manifest.file(path) for path in manifest.table["path"]]
 
@@ -196,7 +206,18 @@ def _found(
     own = table["sha256"] == position.map(dict(enumerate(hashes)))
     kept = table[~own].assign(query=position.map({i: str(f) for i, f in enumerate(asked)}))
     kept["rank"] = kept.groupby(position[~own]).cumcount() + 1
+    kept.insert(1, "status", "ok")
+    kept.insert(2, "reason", "")
     return kept[kept["rank"] <= k].reset_index(drop=True)
+
+
+def _with_failures(found: pd.DataFrame, failed: list[str], reasons: list[str]) -> pd.DataFrame:
+    """One more row for each query that could not be read."""
+    if not failed:
+        return found
+    rows = pd.DataFrame({"query": failed, "status": "error", "reason": reasons})
+    typed = found.astype({"rank": "Int64"})  # holds "none", unlike a plain integer
+    return pd.concat([typed, rows], ignore_index=True)
 
 
 def _labels(bundle: Bundle, hashes: list[str]) -> list[str]:
@@ -227,9 +248,10 @@ def _sheet_rows(
 
 
 def _carry_model(bundle: Bundle, target: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=".model.", dir=target.parent) as scratch:
-        copied = Path(shutil.copytree(bundle.path, Path(scratch) / "model"))
-        copied.rename(target)
+    with atomic_directory(target) as new:
+        for file in bundle.path.iterdir():
+            if file.is_file():
+                shutil.copyfile(file, new / file.name)
 
 
 def _write(found: pd.DataFrame, out: Path) -> None:

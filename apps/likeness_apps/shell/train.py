@@ -24,14 +24,14 @@ from likeness.data.cache import fill_cache, load_side
 from likeness.data.dataset import ImageRows, clean_batches
 from likeness.data.statistics import band_statistics, scale_of
 from likeness.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from likeness.errors import require
+from likeness.errors import UserError, require
 from likeness.evaluation.calibration import fit_temperature
 from likeness.files import atomic_path, write_text
 from likeness.inference.readouts import class_centres, softmax
 from likeness.models import CLASS, EMBEDDING, Embedder, build_embedder
-from likeness.objective import build_objective
-from likeness.provenance import collect_provenance
-from likeness.sampling import build_plan
+from likeness.objective import Objective, build_objective
+from likeness.provenance import collect_provenance, read_provenance, resolve_model
+from likeness.sampling import BatchPlan, build_plan
 from likeness.training.checkpoint import has_checkpoint
 from likeness.training.loop import FitResult, fit
 from likeness.training.run import TrainingData
@@ -41,7 +41,7 @@ from likeness_apps.shell.console import figure, progress, say, show_table
 from likeness_apps.shell.data import Prepared, prepare
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.inspect import write_findings
-from likeness_apps.shell.measure import Answers, Measured, measure, validation_scores
+from likeness_apps.shell.measure import Answers, measure, validation_scores
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.results import predictions_table, report_of
 
@@ -64,17 +64,6 @@ class Raw:
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
-    """What a configuration names, built."""
-
-    spec: RunSpec
-    embedder: Embedder
-    objective: Objective
-    plan: BatchPlan
-    preprocessing: Preprocessing
-
-
-@dataclass(frozen=True, eq=False)
 class Split:
     """One split, ready to be read: images, class numbers, and the table rows behind them."""
 
@@ -90,6 +79,8 @@ class Setup:
     spec: RunSpec
     prepared: Prepared
     embedder: Embedder
+    objective: Objective
+    plan: BatchPlan
     preprocessing: Preprocessing
     splits: dict[str, Split]
 
@@ -136,15 +127,13 @@ def train(
     spec = parse(RunSpec, raw)
     _require_place(out, resume=resume)
     prepared = prepare(domain, data, spec.data, seed=spec.seed, quiet=quiet)
-    parts = _build(_with_bands(spec, prepared.bands, given=raw["model"].get("bands")), prepared)
+    spec = _with_bands(spec, prepared.bands, raw["model"].get("bands"))
+    setup = _set_up(spec, prepared, quiet=quiet)
     if not has_checkpoint(out / "checkpoints"):  # `fit` may still refuse to resume with these
-        _write_inputs(out, parts.spec, prepared)
-    splits = {name: _split(prepared, name, parts, quiet=quiet) for name in ("train", "val")}
-    result = _fit(
-        out, parts, prepared, splits, resume=resume, tensorboard=tensorboard, quiet=quiet
-    )
+        _write_inputs(out, setup)
+    result = _fit(out, setup, resume=resume, tensorboard=tensorboard, quiet=quiet)
     if not (result.already_finished and _is_whole(out)):
-        metrics, table, embeddings_ND = _finish(domain, out, parts, prepared, splits, result)
+        metrics, table, embeddings_ND = _finish(domain, out, setup, result)
         report_of(
             out / "report.html",
             domain,
@@ -153,7 +142,7 @@ def train(
             metrics=metrics,
             predictions=table,
             embeddings_ND=embeddings_ND,
-            space=parts.spec.model.space,
+            space=spec.model.space,
             run=out,
             include_images=include_images,
         )
@@ -163,7 +152,7 @@ def train(
 
 
 def _require_place(out: Path, *, resume: bool) -> None:
-    """A new directory, or with `resume` a run: nothing else is written into."""
+    """A new directory or, with `resume`, a run: nothing else is written into."""
     if not (resume and (out / "config.yaml").is_file()):
         require_new(out, "a new directory, or a run together with --resume")
 
@@ -177,8 +166,8 @@ def _is_whole(out: Path) -> bool:
     return (out / "report.html").is_file()
 
 
-def _build(spec: RunSpec, prepared: Prepared) -> Parts:
-    """Build what the configuration names, before anything is written: mistakes leave nothing."""
+def _set_up(spec: RunSpec, prepared: Prepared, *, quiet: bool) -> Setup:
+    """Build all that the configuration names, before anything is written or decoded."""
     torch.manual_seed(spec.seed)
     classes, labels_N = prepared.manifest.classes, prepared.numbers("train")
     embedder = build_embedder(spec.model, num_classes=len(classes))
@@ -189,7 +178,11 @@ def _build(spec: RunSpec, prepared: Prepared) -> Parts:
         class_counts=np.bincount(labels_N, minlength=len(classes)).tolist(),
     )
     plan = build_plan(spec.sampler, labels_N, seed=spec.seed)
-    return Parts(spec, embedder, objective, plan, _preprocessing(spec, prepared))
+    preprocessing = _preprocessing(spec, prepared)
+    splits = {
+        name: _split(prepared, name, spec, preprocessing, quiet=quiet) for name in ("train", "val")
+    }
+    return Setup(spec, prepared, embedder, objective, plan, preprocessing, splits)
 
 
 def _write_inputs(out: Path, setup: Setup) -> None:
@@ -224,7 +217,15 @@ def answer(embedder: nn.Module, split: Split, *, batch_size: int = 128) -> Raw:
 def _validate(
     split: Split, classes: list[str], space: Any, embedder: nn.Module
 ) -> dict[str, float]:
-    return validation_scores(_answers(answer(embedder, split), split, classes, space))
+    raw = answer(embedder, split)
+    lost_N = ~(np.isfinite(raw.embeddings_ND).all(1) & np.isfinite(raw.logits_NC).all(1))
+    if lost_N.any():
+        first = split.table["path"].iloc[int(raw.kept_N[lost_N.argmax()])]
+        raise UserError(
+            f"answers to validation images must be finite, got {lost_N.sum()} of {len(lost_N)} that "
+            f"are not, the first for {first}; lower optimiser.lr or set clip_norm, in a new run"
+        )
+    return validation_scores(_answers(raw, split, classes, space))
 
 
 def _answers(
@@ -241,32 +242,23 @@ def _answers(
     )
 
 
-def _fit(
-    out: Path,
-    parts: Parts,
-    prepared: Prepared,
-    splits: dict[str, Split],
-    *,
-    resume: bool,
-    tensorboard: bool,
-    quiet: bool,
-) -> FitResult:
-    training = splits["train"]
+def _fit(out: Path, setup: Setup, *, resume: bool, tensorboard: bool, quiet: bool) -> FitResult:
+    training, validation = setup.splits["train"], setup.splits["val"]
     groups = pd.factorize(training.table["group"])[0]
     return fit(
         out,
-        parts.spec,
-        parts.embedder,
-        parts.objective,
+        setup.spec,
+        setup.embedder,
+        setup.objective,
         TrainingData(
             images=training.images,
             labels=torch.from_numpy(training.labels_N),
             names=training.table["path"].tolist(),
             columns={"group": torch.from_numpy(groups)},
-            hash=prepared.data_hash,
+            hash=setup.prepared.data_hash,
         ),
-        parts.plan,
-        partial(_validate, splits["val"], prepared.manifest.classes, parts.spec.model.space),
+        setup.plan,
+        partial(_validate, validation, setup.classes, setup.spec.model.space),
         resume=resume,
         quiet=quiet,
         tensorboard=tensorboard,
@@ -274,52 +266,48 @@ def _fit(
 
 
 def _finish(
-    domain: Domain,
-    out: Path,
-    parts: Parts,
-    prepared: Prepared,
-    splits: dict[str, Split],
-    result: FitResult,
+    domain: Domain, out: Path, setup: Setup, result: FitResult
 ) -> tuple[dict[str, Any], pd.DataFrame, np.ndarray]:
     """Read-outs from training images, temperature and figures from validation, then the bundle.
 
     Returns:
         The metrics, the predictions and the embeddings of the validation split.
     """
-    spec, embedder = parts.spec, parts.embedder
-    classes, space = prepared.manifest.classes, spec.model.space
-    known, held = answer(embedder, splits["train"]), answer(embedder, splits["val"])
-    labels_N = splits["train"].labels_N[known.kept_N]
-    centres_CD = class_centres(known.embeddings_ND, labels_N, num_classes=len(classes), space=space)
-    temperature = fit_temperature(held.logits_NC, splits["val"].labels_N[held.kept_N])
-    answers = _answers(held, splits["val"], classes, space, temperature.value)
+    spec, embedder, manifest = setup.spec, setup.embedder, setup.prepared.manifest
+    known, held = (answer(embedder, setup.splits[name]) for name in ("train", "val"))
+    labels_N = setup.splits["train"].labels_N[known.kept_N]
+    centres_CD = class_centres(
+        known.embeddings_ND, labels_N, num_classes=len(setup.classes), space=spec.model.space
+    )
+    validation = setup.splits["val"]
+    temperature = fit_temperature(held.logits_NC, validation.labels_N[held.kept_N]).value
+    answers = _answers(held, validation, setup.classes, spec.model.space, temperature)
     measured = measure(answers)
     metrics = {
         **measured.metrics,
         "protocol": spec.data.protocol or "holdout",
         "split": "val",
-        "temperature": {"softmax": temperature.value},
+        "temperature": {"softmax": temperature},
         "best_epoch": result.best_epoch,
     }
-    licence = domain.licences.get(prepared.manifest.layout)
-    provenance = collect_provenance(seed=spec.seed, data_hash=prepared.data_hash)
-    provenance |= {"data_licence": licence, "layout": prepared.manifest.layout}
+    licence = domain.licences.get(manifest.layout)
+    provenance = collect_provenance(
+        seed=spec.seed, data_hash=setup.prepared.data_hash, data_licence=licence
+    )
     model_id = save_bundle(
         out / "model",
         embedder,
         config=spec.model_dump(mode="json"),
-        classes=classes,
-        preprocessing=parts.preprocessing,
-        splits=prepared.splits,
+        classes=setup.classes,
+        preprocessing=setup.preprocessing,
+        splits=setup.prepared.splits,
         metrics=metrics,
-        provenance=provenance,
-        card=render_card(_card(domain, prepared, spec, licence, temperature.value), metrics),
+        provenance=provenance | {"layout": manifest.layout},
+        card=render_card(_card(domain, setup, licence, temperature), metrics),
         centres_CD=torch.from_numpy(centres_CD),
-        gallery=Gallery(
-            torch.from_numpy(known.embeddings_ND), torch.from_numpy(labels_N.astype(np.int64))
-        ),
+        gallery=Gallery(torch.from_numpy(known.embeddings_ND), torch.from_numpy(labels_N)),
     )
-    rows = splits["val"].table.iloc[held.kept_N]
+    rows = validation.table.iloc[held.kept_N]
     return metrics, predictions_table(rows, answers, measured, model_id), held.embeddings_ND
 
 
@@ -397,17 +385,14 @@ def _split(
         cache=cache,
         seed=spec.seed,
     )
-    number = {label: index for index, label in enumerate(prepared.manifest.classes)}
-    labels_N = np.array([number[label] for label in rows["label"]], dtype=np.int64)
-    return Split(images, labels_N, rows)
+    return Split(images, prepared.numbers(name), rows)
 
 
-def _show(out: Path, result: FitResult, measured: Measured, *, quiet: bool) -> None:
+def _show(result: FitResult, metrics: dict[str, Any], *, quiet: bool) -> None:
     rows = [
         (name, figure(value))
         for family in ("classification", "retrieval")
-        for name, value in measured.metrics.get(family, {}).items()
+        for name, value in metrics.get(family, {}).items()
     ]
     title = f"Validation, best epoch {result.best_epoch} of {result.epochs}"
     show_table(title, ("measure", "value [95 % interval]"), rows, quiet=quiet)
-    say(f"{out / 'model'}: the model;  {out / 'report.html'}: the report", quiet=quiet)

@@ -123,7 +123,7 @@ def read_table(path: Path | str, *, labelled: bool = True) -> Manifest:
             split name is unknown, or a label is empty.
     """
     source = Path(path)
-    frame = _load(source)
+    frame = load_frame(source)
     require(frame.columns.is_unique, source.name, "a table with one column per name", list(frame))
     needed = ["path", "label"] if labelled else ["path"]
     for name in needed:
@@ -209,7 +209,12 @@ def _skipped(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
-def _load(source: Path) -> pd.DataFrame:
+def load_frame(source: Path) -> pd.DataFrame:
+    """A CSV (comma, semicolon or tab; UTF-8; all cells text) or Parquet (typed) file as it is.
+
+    Raises:
+        UserError: if it is no such file or cannot be read.
+    """
     require(source.is_file(), "table", "an existing .csv or .parquet file", str(source))
     suffix = source.suffix.lower()
     require(suffix in TABLE_SUFFIXES, "table", "a .csv or .parquet file", str(source))

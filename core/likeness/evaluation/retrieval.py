@@ -90,9 +90,8 @@ def retrieval(
     """
     wanted = [_parse(name) for name in metrics]
     require(len(wanted) > 0, "metrics", "at least one name", metrics)
-    rule = "given exactly if the gallery's embeddings are"
     both = (gallery_GD is None) == (gallery_labels is None)
-    require(both, "gallery_labels", rule, None if gallery_labels is None else "labels")
+    require(both, "gallery_labels", "given exactly if the gallery's embeddings are", gallery_labels)
     search = ExactSearch(query_QD, gallery_GD, space=space, exclude=exclude, block_rows=block_rows)
     relevance = relevance_of(search, query_labels, gallery_labels)
     for metric in wanted:
@@ -108,11 +107,10 @@ def retrieval(
         ranks = _block_ranks(search, relevance, rows, relevant_Q[rows], depth)
         for metric in wanted:
             per_query[metric.name][rows] = _measure(metric, ranks, largest, relevance, rows)
-    valid_Q = relevant_Q > 0
-    missing = int((~valid_Q).sum())
+    missing = int((relevant_Q == 0).sum())
     return RetrievalResult(
         per_query=per_query,
-        valid_Q=valid_Q,
+        valid_Q=relevant_Q > 0,
         relevant_Q=relevant_Q,
         skipped={NO_RELEVANT: missing} if missing else {},
         protocol=_protocol(search, relevance, len(exclude)),

@@ -1,13 +1,14 @@
 """Exact nearest neighbours in blocks: memory is bounded by the block, never queries x gallery.
 
 Legend: Q queries, G gallery rows, D embedding dimension, K neighbours, B queries of one block,
-P padded gallery columns, T candidates kept per query, W queries with many near-ties, M pairs.
+P padded gallery columns, L columns per lane and C lanes, or C candidates in all, T candidates of
+one query, M pairs.
 
 Order is part of the contract: smaller distance first, and among *equal float32 distances* the
 smaller gallery index, also at the k-th place. The result depends on the rows alone, not on the
 block size, the number of threads or the matrix library. Two steps make that fast: float32 matrix
-products find candidates with a proven error bound, and wherever two candidates are closer than
-that bound their distances are computed exactly (`space.pair_distances`).
+products find all candidates within a proven error bound, and wherever two candidates are closer
+than that bound their distances are computed exactly (`space.pair_distances`).
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from likeness.search.exclusion import Exclusion, Keys
 from likeness.search.space import Approximation, Space, pair_distances, prepared
 
 _BLOCK_BYTES = 64 << 20  # of float32 scores
-_LANE = 16  # columns are a multiple of this, for `_smallest`
-_RESOLVED = 1 << 22  # scores of queries with many near-ties, looked at together
-_SLACK = 8  # candidates beyond k, so that near-ties at the k-th place rarely need a second look
+_LANE = 16  # columns are a multiple of this, for `_candidates`
+_MOST_CANDIDATES = 1 << 21  # handled together, with some ten numbers each
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ class ExactSearch:
         self.exclusion = Exclusion(
             self.queries, self.gallery, exclude, leave_self_out=self.leave_one_out
         )
-        self.query_QD, self.gallery_GD = torch.from_numpy(query), torch.from_numpy(gallery)
-        self._approximation = Approximation(self.query_QD, self.gallery_GD, space, _LANE)
+        self.query_QD, self.gallery_GD = query, gallery
+        self._approximation = Approximation(query, gallery, space, _LANE)
         self.tolerance_Q = self._approximation.tolerance_Q
         if block_rows is None:
             block_rows = min(4096, max(16, _BLOCK_BYTES // (4 * self._approximation.width)))
@@ -155,21 +156,27 @@ class ExactSearch:
 
     def nearest(self, rows: slice, k: int) -> Int[np.ndarray, "B K"]:
         """Gallery indices of the k nearest rows of a block; -1 where there are fewer."""
-        scores_BP = self.scores(rows)
-        keep = min(k + max(_SLACK, k // 8), self.gallery)
-        values_BT, indices_BT = _smallest(scores_BP, keep)
-        tolerance_B1 = self.tolerance_Q[rows, None]
-        _order_near_ties(self, rows, values_BT, indices_BT, tolerance_B1)
-        if keep < self.gallery:
-            # A column that was not kept can still be among the k nearest if the error bound allows.
-            reach_B = values_BT[:, k - 1] + tolerance_B1[:, 0]
-            wide_W = torch.nonzero((values_BT[:, -1] <= reach_B) & reach_B.isfinite())[:, 0]
-            for part_W in wide_W.split(max(1, _RESOLVED // self.gallery)):
-                near_WP = scores_BP[part_W] <= reach_B[part_W, None]
-                indices_BT[part_W, :k] = self._resolve(rows, part_W, near_WP, k)
-        indices_BK = indices_BT[:, :k].clone()
-        indices_BK[values_BT[:, :k].isinf()] = -1
-        return indices_BK.numpy()
+        return self._best(rows, self.scores(rows), k).numpy()
+
+    def _best(self, rows: slice, scores_BP: Tensor, k: int) -> Tensor:
+        owner_C, column_C = _candidates(scores_BP, k, self.tolerance_Q[rows])
+        if len(owner_C) > _MOST_CANDIDATES and len(scores_BP) > 1:  # very many near-ties
+            half = len(scores_BP) // 2
+            first = self._best(slice(rows.start, rows.start + half), scores_BP[:half], k)
+            second = self._best(slice(rows.start + half, rows.stop), scores_BP[half:], k)
+            return torch.cat([first, second])
+        score_C = scores_BP[owner_C, column_C]
+        # One padded row per query, ordered by score.
+        count_B = torch.bincount(owner_C, minlength=len(scores_BP))
+        place_C = torch.arange(len(owner_C)) - (count_B.cumsum(0) - count_B)[owner_C]
+        shape = (len(scores_BP), max(k, int(count_B.max())))
+        values_BT = torch.full(shape, float("inf"))
+        columns_BT = torch.full(shape, -1)
+        values_BT[owner_C, place_C], columns_BT[owner_C, place_C] = score_C, column_C
+        values_BT, order_BT = values_BT.sort(dim=1)
+        columns_BT = columns_BT.gather(1, order_BT)
+        self._order_near_ties(rows, values_BT, columns_BT, k)
+        return columns_BT[:, :k]
 
     def distances(
         self, rows: slice, indices_BK: Int[np.ndarray, "B K"]
@@ -185,56 +192,42 @@ class ExactSearch:
         self, query_M: Int[np.ndarray, " M"], column_M: Int[np.ndarray, " M"]
     ) -> Float[np.ndarray, " M"]:
         """Exact float32 distances of (global query index, gallery column) pairs."""
-        rows, columns = torch.from_numpy(query_M), torch.from_numpy(column_M)
-        found = pair_distances(self.query_QD, self.gallery_GD, rows, columns, self.space)
-        return found.numpy()
+        return pair_distances(self.query_QD, self.gallery_GD, query_M, column_M, self.space)
 
-    def _resolve(self, rows: slice, part_W: Tensor, near_WP: Tensor, k: int) -> Tensor:
-        """The k nearest of some queries, from all columns that can be among them."""
-        owner_M, column_M = (found.numpy() for found in torch.nonzero(near_WP, as_tuple=True))
-        query_M = part_W.numpy()[owner_M] + rows.start
-        distance_M = self.pair_distances(query_M, column_M)
-        order_M = np.lexsort((column_M, distance_M, owner_M))
-        count_W = np.bincount(owner_M, minlength=len(part_W))
-        first_W = np.cumsum(count_W) - count_W
-        return torch.from_numpy(column_M[order_M[first_W[:, None] + np.arange(k)]])
+    def _order_near_ties(self, rows: slice, values_BT: Tensor, columns_BT: Tensor, k: int) -> None:
+        """Order runs of scores within the error bound by exact distance, then index; in place."""
+        # inf - inf is nan, which is not <=: the padding never ties.
+        tied = values_BT[:, 1:] - values_BT[:, :-1] <= self.tolerance_Q[rows, None]
+        run_BT = torch.zeros(values_BT.shape, dtype=torch.int64)
+        run_BT[:, 1:] = (~tied).cumsum(dim=1)
+        flagged = torch.zeros(values_BT.shape, dtype=torch.bool)
+        flagged[:, 1:] |= tied
+        flagged[:, :-1] |= tied
+        flagged &= run_BT <= run_BT[:, k - 1 : k]
+        row_M, place_M = torch.nonzero(flagged, as_tuple=True)
+        owner_M, column_M = row_M.numpy(), columns_BT[row_M, place_M].numpy()
+        distance_M = self.pair_distances(owner_M + rows.start, column_M)
+        order_M = np.lexsort((column_M, distance_M, run_BT[row_M, place_M].numpy(), owner_M))
+        columns_BT[row_M, place_M] = torch.from_numpy(column_M[order_M])
 
 
-def _smallest(scores_BP: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-    """The `keep` smallest scores of every row and their columns, rising.
+def _candidates(scores_BP: Tensor, k: int, tolerance_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Every (row, column) that can be among the k nearest of its row, rows rising.
 
-    Columns are grouped in lanes of `_LANE` strided columns. The smallest scores all lie in the
-    `keep` lanes with the smallest minima, so only those are looked at in full.
+    Columns are grouped in lanes of `_LANE` strided columns. The k-th smallest of the lanes' minima
+    is no smaller than the k-th smallest score, so only lanes that reach below it, plus the error
+    bound, are looked at in full. Infinite scores are no candidates.
     """
     rows, width = scores_BP.shape
     lanes = width // _LANE
-    if lanes < 3 * keep:
-        values, columns = scores_BP.topk(keep, dim=1, largest=False, sorted=True)
-        return values, columns
+    if lanes < 2 * k:
+        limit_B = (scores_BP.kthvalue(k, dim=1).values + tolerance_B).clamp_(max=_LARGEST)
+        owner_C, column_C = torch.nonzero(scores_BP <= limit_B[:, None], as_tuple=True)
+        return owner_C, column_C
     lane_BLC = scores_BP.view(rows, _LANE, lanes)
-    chosen_BT = lane_BLC.amin(dim=1).topk(keep, dim=1, largest=False, sorted=False).indices
-    chosen_BLT = chosen_BT[:, None, :].expand(-1, _LANE, -1)
-    found_BM = lane_BLC.gather(2, chosen_BLT).reshape(rows, -1)
-    values, places = found_BM.topk(keep, dim=1, largest=False, sorted=True)
-    columns = (places // keep) * lanes + chosen_BT.gather(1, places % keep)
-    return values, columns
-
-
-def _order_near_ties(
-    search: ExactSearch, rows: slice, values_BT: Tensor, indices_BT: Tensor, tolerance_B1: Tensor
-) -> None:
-    """Order runs of candidates within the error bound by exact distance, then index; in place."""
-    # inf - inf is nan, which is not <=: excluded columns never count as ties.
-    tied = values_BT[:, 1:] - values_BT[:, :-1] <= tolerance_B1
-    flagged = torch.zeros_like(values_BT, dtype=torch.bool)
-    flagged[:, 1:] |= tied
-    flagged[:, :-1] |= tied
-    row_M, place_M = torch.nonzero(flagged, as_tuple=True)
-    if len(row_M) == 0:
-        return
-    run_BT = torch.zeros(values_BT.shape, dtype=torch.int64)
-    run_BT[:, 1:] = (~tied).cumsum(dim=1)
-    owner_M, column_M = row_M.numpy(), indices_BT[row_M, place_M].numpy()
-    distance_M = search.pair_distances(owner_M + rows.start, column_M)
-    order_M = np.lexsort((column_M, distance_M, run_BT[row_M, place_M].numpy(), owner_M))
-    indices_BT[row_M, place_M] = torch.from_numpy(column_M[order_M])
+    least_BC = lane_BLC.amin(dim=1)
+    limit_B = (least_BC.kthvalue(k, dim=1).values + tolerance_B).clamp_(max=_LARGEST)
+    row_M, lane_M = torch.nonzero(least_BC <= limit_B[:, None], as_tuple=True)
+    within = lane_BLC[row_M, :, lane_M] <= limit_B[row_M, None]
+    found_C, step_C = torch.nonzero(within, as_tuple=True)
+    return row_M[found_C], step_C * lanes + lane_M[found_C]

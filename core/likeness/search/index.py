@@ -21,7 +21,6 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float, Shaped
 
 from likeness.errors import UserError, require
@@ -118,14 +117,9 @@ class Index:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Faiss's scores of its `keep` best, and the k best of these by exact distance."""
         rough_BT, column_BT = self._flat.search(query_BD, keep)
-        exact_BT = pair_distances(
-            torch.from_numpy(query_BD),
-            torch.from_numpy(self._gallery_GD),
-            torch.arange(len(query_BD)).repeat_interleave(keep),
-            torch.from_numpy(column_BT.ravel()),
-            self.space,
-        )
-        distances_BT = exact_BT.numpy().reshape(column_BT.shape)
+        row_M = np.repeat(np.arange(len(query_BD)), keep)
+        exact_M = pair_distances(query_BD, self._gallery_GD, row_M, column_BT.ravel(), self.space)
+        distances_BT = exact_M.reshape(column_BT.shape)
         order_BK = np.lexsort((column_BT, distances_BT), axis=1)[:, :k]
         return (
             rough_BT,

@@ -12,9 +12,7 @@ and the two neighbouring bins are compared exactly. That costs O(G) per query; s
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Int
-from torch import Tensor
 
 from likeness.search.exact import ExactSearch
 
@@ -44,44 +42,48 @@ def ranks_of(
     Returns:
         Ranks under the order of `search.nearest`: float32 distance, then gallery index.
     """
-    scores_BP = search.scores(rows)
-    owner, column = torch.from_numpy(owner_M), torch.from_numpy(column_M)
-    bins_BP, bins = _binned(scores_BP, owner, column, search.tolerance_Q[rows])
-    count = len(bins_BP) * bins
-    flat_BP = bins_BP + torch.arange(len(bins_BP))[:, None] * bins
-    occupied = torch.bincount(flat_BP.view(-1), minlength=count)
+    # numpy on one thread: a dozen light passes, each of which would wait for a pool of threads.
+    scores_BP = search.scores(rows).numpy()
+    flat_BP, bins = _binned(scores_BP, owner_M, column_M, search.tolerance_Q[rows].numpy())
+    occupied = np.bincount(flat_BP.ravel(), minlength=len(flat_BP) * bins)
     # A candidate is whatever lies in a listed pair's bin or beside it. The last bin holds what is
     # beyond every listed pair; it is never beside one.
-    listed_M = flat_BP[owner, column]
-    compared = torch.zeros(count, dtype=torch.bool)
+    listed_M = flat_BP[owner_M, column_M]
+    compared = np.zeros(len(occupied), dtype=bool)
     for shift in (-1, 0, 1):
-        compared[(listed_M + shift).clamp_(min=0)] = True
-    compared.view(-1, bins)[:, -1] = False
-    row_C, column_C = (found.numpy() for found in torch.nonzero(compared[flat_BP], as_tuple=True))
+        compared[np.maximum(listed_M + shift, 0)] = True
+    compared[bins - 1 :: bins] = False
+    place_C = np.flatnonzero(compared[flat_BP])
+    row_C, column_C = np.divmod(place_C, scores_BP.shape[1])
     distance_C = search.pair_distances(row_C + rows.start, column_C)
     order_C = np.lexsort((column_C, distance_C, row_C))
     # Rank = rows surely before it + candidates sorted before it + 1.
-    sure = occupied.masked_fill(compared, 0).view(-1, bins).cumsum(dim=1).view(-1)
-    candidates_B = np.bincount(row_C, minlength=len(bins_BP))
+    occupied[compared] = 0
+    sure = occupied.reshape(-1, bins).cumsum(axis=1).ravel()
+    candidates_B = np.bincount(row_C, minlength=len(flat_BP))
     first_B = np.cumsum(candidates_B) - candidates_B
-    place_C = np.empty(len(row_C), np.int64)
-    place_C[order_C] = np.arange(len(row_C)) - first_B[row_C]
-    width = scores_BP.shape[1]
-    # Candidates come row by row, columns rising: listed pairs are found among them by search.
-    position_M = np.searchsorted(row_C * width + column_C, owner_M * width + column_M)
-    return np.asarray(sure[listed_M].numpy() + place_C[position_M] + 1)
+    before_C = np.empty(len(row_C), np.int64)
+    before_C[order_C] = np.arange(len(row_C)) - first_B[row_C]
+    position_M = np.searchsorted(place_C, owner_M * scores_BP.shape[1] + column_M)
+    return np.asarray(sure[listed_M] + before_C[position_M] + 1)
 
 
 def _binned(
-    scores_BP: Tensor, owner: Tensor, column: Tensor, tolerance_B: Tensor
-) -> tuple[Tensor, int]:
-    """Bin of every score, and how many: equal ones up to the farthest listed row, then the rest."""
+    scores_BP: np.ndarray, owner_M: np.ndarray, column_M: np.ndarray, tolerance_B: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Bin of every score, numbered through all rows, and the bins of a row.
+
+    The bins are equal up to the farthest listed row; the last one takes all that is beyond.
+    """
     count = max(64, min(_BINS, scores_BP.shape[1]))
-    low_B = scores_BP.amin(dim=1)
-    low_B.masked_fill_(low_B.isinf(), 0.0)  # a query that meets nobody
-    high_B = low_B.clone().scatter_reduce_(0, owner, scores_BP[owner, column], "amax")
+    low_B = scores_BP.min(axis=1)
+    low_B[np.isinf(low_B)] = 0  # a query that meets nobody
+    high_B = low_B.copy()
+    np.maximum.at(high_B, owner_M, scores_BP[owner_M, column_M])
     # Rounding moves a bin's edge by less than 1 % of a bin; the factor 1.1 allows for it.
-    width_B = torch.maximum((high_B - low_B) / count, 1.1 * tolerance_B).clamp_(min=1e-30)
-    scaled_BP = (scores_BP - low_B[:, None]).div_(width_B[:, None])
+    width_B = np.maximum(np.maximum((high_B - low_B) / count, 1.1 * tolerance_B), 1e-30)
+    scaled_BP = (scores_BP - low_B[:, None]) / width_B[:, None].astype(np.float32)
     # The farthest listed row is in bin <= count + 1, its neighbour in count + 2, the rest beyond.
-    return scaled_BP.clamp_(max=count + 3).long(), count + 4
+    flat_BP = np.minimum(scaled_BP, count + 3, out=scaled_BP).astype(np.int64)
+    flat_BP += np.arange(len(flat_BP))[:, None] * (count + 4)
+    return flat_BP, count + 4

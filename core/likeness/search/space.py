@@ -27,7 +27,7 @@ SPACES: tuple[str, ...] = get_args(Space)
 
 _UNIT_ROUNDOFF = 2.0**-24  # float32
 _SUBNORMAL_RISK = 1e-30
-_PAIR_ELEMENTS = 1 << 15  # numbers per step of `pair_distances`: within the cache, on one thread
+_PAIR_ELEMENTS = 1 << 15  # numbers per step of `pair_distances`: within the cache
 
 
 def prepared(
@@ -66,28 +66,30 @@ def prepared(
 
 
 def pair_distances(
-    query_QD: Float[Tensor, "Q D"],
-    gallery_GD: Float[Tensor, "G D"],
-    rows_M: Int[Tensor, " M"],
-    columns_M: Int[Tensor, " M"],
+    query_QD: Float[np.ndarray, "Q D"],
+    gallery_GD: Float[np.ndarray, "G D"],
+    rows_M: Int[np.ndarray, " M"],
+    columns_M: Int[np.ndarray, " M"],
     space: Space,
-) -> Float[Tensor, " M"]:
+) -> Float[np.ndarray, " M"]:
     """Distances of listed pairs of prepared rows, float32: the definition that every search obeys.
 
     euclidean: |q - g|. cosine: the chord |q - g| of unit rows, which is sqrt(2 - 2 cos).
     dot: the negative inner product -q.g, so that smaller is nearer in every space.
     """
+    # numpy on one thread: many small steps, each of which would wait for a pool of threads.
     step = max(1, _PAIR_ELEMENTS // query_QD.shape[1])
-    distances_M = torch.empty(len(rows_M), dtype=torch.float32)
+    distances_M = np.empty(len(rows_M), dtype=np.float32)
     for start in range(0, len(rows_M), step):
         part = slice(start, start + step)
-        left = query_QD.index_select(0, rows_M[part]).double()
-        right = gallery_GD.index_select(0, columns_M[part])
+        left = query_QD[rows_M[part]].astype(np.float64)
+        right = gallery_GD[columns_M[part]]
         if space == "dot":
-            # Adding zero turns -0.0 into 0.0.
-            distances_M[part] = left.mul_(right).sum(dim=1).neg_().add_(0.0)
+            # Subtracted from zero, a product of 0 stays 0.0 and does not become -0.0.
+            distances_M[part] = 0.0 - np.einsum("md,md->m", left, right.astype(np.float64))
         else:
-            distances_M[part] = left.sub_(right).square_().sum(dim=1).sqrt_()
+            left -= right
+            distances_M[part] = np.sqrt(np.einsum("md,md->m", left, left))
     return distances_M
 
 
@@ -102,8 +104,8 @@ class Approximation:
 
     def __init__(
         self,
-        query_QD: Float[Tensor, "Q D"],
-        gallery_GD: Float[Tensor, "G D"],
+        query_QD: Float[np.ndarray, "Q D"],
+        gallery_GD: Float[np.ndarray, "G D"],
         space: Space,
         lane: int,
     ) -> None:
@@ -116,32 +118,31 @@ class Approximation:
             lane: the columns are padded to a multiple of this, with infinite scores.
         """
         count, dim = gallery_GD.shape
-        mean_D = gallery_GD.mean(dim=0, dtype=torch.float64)
-        origin_D = torch.zeros_like(mean_D) if space == "dot" else mean_D
-        query, gallery = query_QD - origin_D, gallery_GD - origin_D  # float64
-        query_norm_Q, gallery_norm_G = query.norm(dim=1), gallery.norm(dim=1)
-        query_scale, gallery_scale = _at_least_tiny(query_norm_Q), _at_least_tiny(gallery_norm_G)
+        self.width = -(-count // lane) * lane
+        origin_D = np.zeros(dim, np.float32)
+        if space != "dot":
+            origin_D = gallery_GD.mean(axis=0, dtype=np.float64).astype(np.float32)
+        query, gallery_PD = query_QD - origin_D, np.zeros((self.width, dim), np.float32)
+        np.subtract(gallery_GD, origin_D, out=gallery_PD[:count])
+        query_scale, gallery_scale = (max(_norms(x).max(), 1e-37) for x in (query, gallery_PD))
         if space != "dot":  # one scale for both, as differences are taken between them
             query_scale = gallery_scale = max(query_scale, gallery_scale)
-        self.count = count
-        self.width = -(-count // lane) * lane
-        self._query_QD = (query / query_scale).float()
-        gallery_PD = torch.zeros(self.width, dim)
-        gallery_PD[:count] = gallery / gallery_scale
-        self._gallery_DP = gallery_PD.t()
-        self._bias_P = torch.full((self.width,), float("inf"))
-        norm_G = gallery_norm_G / gallery_scale
-        self._bias_P[:count] = 0.0 if space == "dot" else norm_G.square() / 2
+        query /= np.float32(query_scale)
+        gallery_PD /= np.float32(gallery_scale)
+        reach_Q, norm_G = _norms(query), _norms(gallery_PD[:count])
+        bias_P = np.full(self.width, np.inf, np.float32)
+        bias_P[:count] = 0 if space == "dot" else np.square(norm_G) / 2
+        self._query_QD, self._gallery_DP = torch.from_numpy(query), torch.from_numpy(gallery_PD).t()
+        self._bias_P = torch.from_numpy(bias_P)
         # Inner products in float32 in any order of summation: D u |q||g| (Higham, Accuracy and
         # Stability of Numerical Algorithms, 3.1); the rest covers the rounding of the copies, of
         # the bias and of the float32 distance itself. Twice, for two scores.
-        reach_Q, norm_Q = query_norm_Q / query_scale, float(norm_G.max())
-        bound_Q = 1.1 * dim * reach_Q * norm_Q + 8 * (reach_Q + norm_Q).square()
-        self.tolerance_Q = (2 * _UNIT_ROUNDOFF * bound_Q).float()
+        norm = norm_G.max()
+        bound_Q = 1.1 * dim * reach_Q * norm + 8 * np.square(reach_Q + norm)
+        self.tolerance_Q = torch.from_numpy((2 * _UNIT_ROUNDOFF * bound_Q).astype(np.float32))
         if min(query_scale, gallery_scale, query_scale * gallery_scale) < _SUBNORMAL_RISK:
-            self.tolerance_Q.fill_(
-                1e9
-            )  # distances may round to equal subnormal numbers: trust no score
+            # Distances may round to equal subnormal numbers: trust no score.
+            self.tolerance_Q.fill_(1e9)
 
     def scores(self, rows: slice, out: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
         """Fill `out` with the scores of the queries `rows` against every column."""
@@ -168,8 +169,9 @@ def full_precision() -> Iterator[None]:
             torch.set_float32_matmul_precision(allowed)
 
 
-def _at_least_tiny(norm_N: Tensor) -> float:
-    return max(float(norm_N.max()), 1e-300)
+def _norms(rows_ND: np.ndarray) -> np.ndarray:
+    """Lengths in float64, without a float64 copy of the rows."""
+    return np.asarray(np.sqrt(np.einsum("nd,nd->n", rows_ND, rows_ND, dtype=np.float64)))
 
 
 def _wrong_rows(wrong_N: np.ndarray) -> Any:

@@ -174,4 +174,9 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
     }
     with atomic_path(path) as part:  # for its permissions: safetensors lets only the owner read
-        save_file(copies, part)
+        try:
+            save_file(copies, part)
+        except SafetensorError as error:
+            raise UserError(
+                f"out must be a writable place with free space, got {path.parent}: {error}"
+            ) from error

@@ -306,7 +306,7 @@ def _stop(run: Run, numbers: StepNumbers, rows: Sequence[int], images_NCHW: Tens
     broken = [
         row for row, image in zip(own, images_NCHW, strict=True) if not bool(image.isfinite().all())
     ]
-    advice = "lower optimiser.lr or set clip_norm, and resume from the last checkpoint"
+    advice = "lower optimiser.lr or set clip_norm, in a new run"
     if broken:
         advice = f"these images hold values that are not finite: {_some(run, broken)}"
     return UserError(

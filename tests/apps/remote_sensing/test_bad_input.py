@@ -104,7 +104,8 @@ def test_too_many_bad_files(tmp_path):
     assert_refused(train(data, out), "at most 5%", "got 1 of 18", "beach00.tif", left=out)
     found = likeness("inspect", data)
     assert found.code == 1
-    assert "beach/beach00.tif" in found.out
+    assert "error: beach/beach00.tif: no image format" in found.out
+    assert "errors: 1, warnings: " in found.out
 
 
 def test_mixed_band_counts(tmp_path):
@@ -170,7 +171,7 @@ def test_unknown_configuration_name(scenes, tmp_path):
         ("model=5", ("config.model must be", "got 5")),
         ("model=null", ("config.model must be", "got None")),
         ("model.backbone.depth=5", ("'model.backbone.depth'", "'backbone' is a value")),
-        ("objective.terms.7.weight=1", ("--set must index a list", "'7'")),
+        ("objective.terms.7.weight=1", ("--set objective.terms.7.weight", "from 0 to 0", "'7'")),
         ("objective.terms.0.loss.name.x=1", ("'name' is a value",)),
         ("epochs", ("--set must be KEY=VALUE", "got 'epochs'")),
         ("=3", ("--set must be KEY=VALUE", "got '=3'")),
@@ -251,11 +252,19 @@ def test_no_model(scenes, tmp_path):
 
 def test_a_loss_that_is_not_finite_names_the_batch(scenes, tmp_path):
     out = tmp_path / "run"
-    ended = train(scenes, out, "optimiser.lr=1e12")
+    ended = train(scenes, out, "optimiser.lr=1e12", "sampler.per_class=2")
     assert_refused(ended, "must be finite, got", "step 2", "batch ", ".tif", "stopped_batch.csv")
     listed = pd.read_csv(out / "logs" / "stopped_batch.csv")
-    assert len(listed) == 12
+    assert len(listed) == 6
     assert set(listed["name"]) <= set(pd.read_csv(out / "splits.csv")["path"])
+    assert not (out / "model").exists()
+
+
+def test_a_network_that_is_lost_between_two_epochs(scenes, tmp_path):
+    """One step per epoch: it is validation that meets the exploded weights first."""
+    out = tmp_path / "run"
+    ended = train(scenes, out, "optimiser.lr=1e12")
+    assert_refused(ended, "validation images must be finite", ".tif", "lower optimiser.lr")
     assert not (out / "model").exists()
 
 
@@ -350,7 +359,7 @@ def test_predict_with_a_bad_file(run, tmp_path):
     out = tmp_path / "labels.csv"
     ended = likeness("predict", run, folder, "--out", out)
     assert ended.code == 0
-    assert "1 ok, 1 errors" in ended.out
+    assert "1 ok, 1 failed" in ended.out
     table = pd.read_csv(out, keep_default_na=False).set_index("path")
     assert table.loc["good.png", "status"] == "ok"
     assert table.loc["bad.png", "status"] == "error"
@@ -366,7 +375,7 @@ def test_predict_with_only_bad_files(run, tmp_path):
     for command, name in (("predict", "labels.csv"), ("embed", "vectors.parquet")):
         ended = likeness(command, run, corrupt_folder, "--out", tmp_path / name)
         assert ended.code == 1, ended.err
-        assert "0 ok, 1 errors" in ended.out
+        assert "0 ok, 1 failed" in ended.out
     assert pd.read_csv(tmp_path / "labels.csv")["status"].tolist() == ["error"]
     ended = likeness("index", run, corrupt_folder, "--out", tmp_path / "index")
     assert_refused(ended, "at least one readable image", left=tmp_path / "index")

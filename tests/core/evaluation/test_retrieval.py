@@ -36,7 +36,7 @@ def by_definition(orders, gains, metrics):
     for q, order in enumerate(orders):
         total = totals[q]
         ranked = [gains[q][j] for j in order]
-        hits = [gain > 0 for gain in ranked]
+        hits = [int(gain > 0) for gain in ranked]
         found = list(itertools.accumulate(hits))
         precision = [count / rank for rank, count in enumerate(found, start=1)]
         for name in metrics:

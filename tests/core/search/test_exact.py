@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likeness.errors import UserError
+from likeness.search import exact
 from likeness.search.exact import ExactSearch, nearest
 from likeness.search.ranks import ranks_of
 from likeness.search.space import full_precision
@@ -175,6 +176,16 @@ def test_exclusion_by_id_and_by_group_and_both():
     for exclude in ([ids], [camera], [ids, camera]):
         for space in SPACES:
             assert_equals_oracle(query, gallery, 8, space, exclude, block_rows=11)
+
+
+def test_blocks_with_very_many_near_ties_are_split(monkeypatch):
+    rng = np.random.default_rng(19)
+    rows = gaussian(rng, 4, 6)[rng.integers(0, 4, 300)]
+    expected = nearest(rows, None, 20)
+    monkeypatch.setattr(exact, "_MOST_CANDIDATES", 100)
+    found = nearest(rows, None, 20)
+    np.testing.assert_array_equal(found.indices_QK, expected.indices_QK)
+    assert_equals_oracle(rows, None, 20, "cosine")
 
 
 def test_rows_that_exclusion_leaves_short_are_filled_with_minus_one():

@@ -280,7 +280,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, factor, sentence):
         train(tmp_path, spec, objective=objective, checkpoint_steps=1)
     message = str(caught.value)
     assert sentence in message
-    assert "lower optimiser.lr or set clip_norm, and resume from the last checkpoint" in message
+    assert "lower optimiser.lr or set clip_norm, in a new run" in message
     batch = rows_of(tmp_path / "logs/stopped_batch.csv")
     assert len(batch) == 8
     assert f"batch {batch[0]['name']}, " in message
