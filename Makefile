@@ -33,7 +33,7 @@ lint: $(VENV)/.installed
 
 # The second pass runs what tests error texts: without the hook that checks shapes at run time.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 	LIKENESS_PLAIN=1 $(BIN)/pytest -m plain
 
 bench: $(VENV)/.installed

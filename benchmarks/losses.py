@@ -6,7 +6,8 @@
 For every batch size N: time of a forward and backward pass and peak bytes of tensors beyond the
 embeddings, from the allocator's own events. Rounds are interleaved, so that a busy machine slows
 all alike; best and median of the wall clock, and the best of the processor time, which other
-programs disturb least (with `--threads 1` hardly at all). The column `gram` is the limit: the
+programs disturb least (with `--threads 1` hardly at all). On a busy machine set
+OMP_WAIT_POLICY=passive, so that threads that wait do not spin. The column `gram` is the limit: the
 N x N matrix product alone.
 Embeddings: class centre + noise, D = 128, 4 samples per class, shuffled.
 """
@@ -14,6 +15,7 @@ Embeddings: class centre + noise, D = 128, 4 samples per class, shuffled.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -216,6 +218,8 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     record = collect_provenance(seed=chosen.seed, data_hash="generated")
+    record["wait_policy"] = os.environ.get("OMP_WAIT_POLICY", "default")
+    record["load_average_at_start"] = os.getloadavg()
     record["versions"]["pytorch-metric-learning"] = metadata.version("pytorch-metric-learning")
     heads = ("gram alone", "likeness", "pytorch-metric-learning", "faster: wall, processor")
     print(" " * 36, " ".join(f"{head:24s}" for head in heads))

@@ -156,7 +156,7 @@ def write_page(out: Path) -> Path:
         ("Search sheet", "sheet.png", "Test images and what is most alike.", out / "sheet.png"),
         ("Evaluation", "result/report.html", "Test figures, with intervals.", None),
         ("Training run", "run/report.html", "Curves and validation figures.", curves),
-        ("Index", "index/index.json", "What `search` asks; it carries its model.", None),
+        ("Index", "index/index.json", "What search asks; it carries its model.", None),
         ("First sheet", "first-sheet.png", "After two epochs.", out / "first-sheet.png"),
     )
     path = out / "gallery.html"

@@ -59,29 +59,39 @@ def as_float(weights: Tensor, kind: torch.dtype) -> Tensor:
     return plain.to(kind)
 
 
+def total(weights: Tensor) -> Tensor:
+    """Sum of all weights; of bool weights the int64 count, without a matrix of integers."""
+    return weights.count_nonzero() if weights.dtype == torch.bool else weights.sum()
+
+
+def row_any(mask_NM: Bool[Tensor, "N M"]) -> Bool[Tensor, " N"]:
+    """Whether a row has a marked column, M >= 1; by way of int8 as in `as_float`."""
+    return mask_NM.view(torch.int8).amax(1).bool()
+
+
 def row_count(mask_NM: Bool[Tensor, "N M"]) -> Int[Tensor, " N"]:
     """Marked columns of every row, shape (N,)."""
     return mask_NM.sum(1, dtype=torch.int32).long()
 
 
-def width(mask_NM: Bool[Tensor, "N M"]) -> int:
-    """Slots that hold the marked columns of any row.
+def width(count_N: Int[Tensor, " N"], columns: int) -> int:
+    """Slots for the marked columns of any row: the largest count on the CPU.
 
-    The exact number on the CPU. On an accelerator reading it would stop the queue, so there the
-    answer is the safe one, M.
+    On an accelerator reading it would stop the queue, so there the answer is the safe one, M.
     """
-    if mask_NM.device.type != "cpu" or not mask_NM.numel():
-        return mask_NM.shape[1]
-    return int(row_count(mask_NM).max())
+    if count_N.device.type != "cpu" or not len(count_N):
+        return columns
+    return int(count_N.max())
 
 
 def rank_positives(distance_NM: Float[Tensor, "N M"], positive_NM: Bool[Tensor, "N M"]) -> Ranked:
     """Sort the few positives of every row by distance, without sorting the row."""
-    slots = width(positive_NM)
+    count_N = row_count(positive_NM)
+    slots = width(count_N, positive_NM.shape[1])
     masked_NM = distance_NM.detach().masked_fill(~positive_NM, math.inf)
     nearest = masked_NM.topk(slots, dim=1, largest=False, sorted=True)
     slot_K = torch.arange(slots, device=distance_NM.device)
-    real_NK = slot_K < row_count(positive_NM)[:, None]
+    real_NK = slot_K < count_N[:, None]
     return Ranked(nearest.values, nearest.indices, real_NK)
 
 
@@ -96,7 +106,7 @@ def extreme(
     fill = -math.inf if farthest else math.inf
     masked_NM = distance_NM.detach().masked_fill(~mask_NM, fill)
     column_N = masked_NM.argmax(1) if farthest else masked_NM.argmin(1)
-    return column_N, row_count(mask_NM) > 0
+    return column_N, row_any(mask_NM)
 
 
 def next_farther(

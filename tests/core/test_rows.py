@@ -16,7 +16,9 @@ from likeness.rows import (
     marked,
     next_farther,
     rank_positives,
+    row_any,
     row_count,
+    total,
     width,
 )
 
@@ -46,11 +48,11 @@ def test_rank_positives(seed: int) -> None:
 
 def test_slots_are_those_of_the_fullest_row() -> None:
     mask = torch.tensor([[True, False, True], [False, False, False]])
-    assert width(mask) == 2
     assert rank_positives(torch.rand(2, 3), mask).column_NK.shape == (2, 2)
-    assert width(torch.zeros(2, 3, dtype=torch.bool)) == 0
-    assert width(torch.zeros(0, 3, dtype=torch.bool)) == 3
-    assert width(torch.empty(2, 3, dtype=torch.bool, device="meta")) == 3  # not read there
+    assert rank_positives(torch.rand(2, 3), mask & False).column_NK.shape == (2, 0)
+    assert rank_positives(torch.rand(0, 3), mask[:0]).column_NK.shape == (0, 3)
+    assert width(torch.tensor([4, 9, 0]), 12) == 9
+    assert width(torch.empty(3, dtype=torch.int64, device="meta"), 12) == 12  # not read there
 
 
 def test_real_slots_survive_infinite_distances() -> None:
@@ -123,3 +125,7 @@ def test_weights_and_marks() -> None:
     assert as_float(bools.T, torch.float32).tolist() == [[1.0], [0.0]]
     assert row_count(bools).tolist() == [1]
     assert row_count(bools).dtype == torch.int64
+    assert row_any(torch.tensor([[False, False], [False, True]])).tolist() == [False, True]
+    assert total(bools) == 1
+    assert total(bools).dtype == torch.int64
+    assert total(floats) == 0.5

@@ -193,7 +193,7 @@ class Canvas:
     def pixels(self, points: Sequence[Point]) -> list[float]:
         """Metres to a flat list of pixel coordinates, as PIL takes them."""
         flat = np.asarray(points) @ self._to_pixels + self.side / 2
-        return flat.ravel().tolist()  # type: ignore[no-any-return]
+        return flat.ravel().tolist()
 
     def inside(self, x: float, y: float, margin: float = 0.0) -> bool:
         """Whether a point lies on the picture, or within `margin` metres of it."""
@@ -343,7 +343,8 @@ class Canvas:
         slope[:, 1:] -= (height[:, 1:] - height[:, :-1]) * np.float32(self.sun[0])
         slope[1:] -= (height[1:] - height[:-1]) * np.float32(self.sun[1])
         gain = np.where(crowns, np.float32(0.17), np.float32(0.04)) * np.float32(self.scale)
-        return np.clip(1 + gain * slope, 0.45, 1.75)
+        relief: Array = np.clip(1 + gain * slope, 0.45, 1.75)
+        return relief
 
     def _expose(self, light: Array) -> npt.NDArray[np.uint8]:
         """Colour cast, saturation, haze, exposure, blur, sensor noise and quantisation."""
@@ -358,7 +359,7 @@ class Canvas:
         warm, green = rng.normal(0, (0.02, 0.008)).tolist()
         tint = np.array([warm, green, -warm], dtype=np.float32) - cast
         contrast = np.clip(float(rng.uniform(0.08, 0.20)) / float(grey.std()), 0.5, 1.6)
-        grey = (grey - grey.mean()) * np.float32(contrast) + np.float32(rng.uniform(0.30, 0.56))
+        grey = (grey - grey.mean()) * np.float32(contrast) + np.float32(rng.uniform(0.35, 0.57))
         light = grey + (chroma + tint[:, None, None]) * np.float32(saturation * contrast**0.5)
         bright = np.maximum(light - 0.7, 0)  # a film's shoulder: highlights keep their drawing
         light = np.minimum(light, 0.7) + 0.3 * np.tanh(bright / 0.3)
@@ -367,7 +368,8 @@ class Canvas:
         picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.0, 0.6))))
         noise = rng.standard_normal((light.shape[1], light.shape[2], 3), dtype=np.float32)
         noisy = np.asarray(picture) + noise * np.float32(rng.uniform(1, 4))
-        return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+        pixels: npt.NDArray[np.uint8] = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+        return pixels
 
 
 def cast_shadow(height: Array, sun: Point, drop: float) -> npt.NDArray[np.bool_]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,7 +42,8 @@ def curve(canvas: Canvas, bend: float, steps: int = 24) -> list[Point]:
     rng, reach = canvas.rng, canvas.reach
     x = np.linspace(-reach, reach, steps)
     t = x / reach
-    bow, swing, phase = rng.normal(0, bend, 2).tolist() + [float(rng.uniform(0, 2 * math.pi))]
+    bow, swing = (float(value) for value in rng.normal(0, bend, 2))
+    phase = float(rng.uniform(0, 2 * math.pi))
     y = bow * (t**2 - 0.2) + swing * (np.sin(2.4 * t + phase) - math.sin(phase))
     return list(zip(x.tolist(), y.tolist(), strict=True))
 
@@ -82,7 +84,7 @@ def traffic(
 ) -> None:
     """Vehicles in one lane: about one per 20 m at density 1."""
     lane = shifted(centre, offset)
-    for (x0, y0), (x1, y1) in zip(lane, lane[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(lane):
         length = math.hypot(x1 - x0, y1 - y0)
         if canvas.rng.uniform() < density * length / 20:
             share = float(canvas.rng.uniform())
@@ -306,7 +308,7 @@ def scatter_trees(canvas: Canvas, count: int, radii: tuple[float, float], clumps
 
 def tree_row(canvas: Canvas, line: Sequence[Point], spacing: float, radius: float) -> None:
     """Trees along a line, every `spacing` metres or so, with gaps."""
-    for (x0, y0), (x1, y1) in zip(line, line[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(line):
         count = max(1, round(math.hypot(x1 - x0, y1 - y0) / spacing))
         for index in range(count):
             share = (index + float(canvas.rng.uniform(0, 0.7))) / count

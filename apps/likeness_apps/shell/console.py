@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -62,9 +63,14 @@ def show_table(
 
 def figure(value: Mapping[str, object]) -> str:
     """`0.912 [0.894, 0.929]`: a metric of metrics.json with its interval where it has one."""
-    number, low, high = value.get("value"), value.get("low"), value.get("high")
-    if not isinstance(number, int | float):
+    number, low, high = (_number(value.get(name)) for name in ("value", "low", "high"))
+    if number is None:
         return "undefined"
-    if isinstance(low, int | float) and isinstance(high, int | float):
-        return f"{number:.3f} [{low:.3f}, {high:.3f}]"
-    return f"{number:.3f}"
+    if low is None or high is None:
+        return f"{number:.3f}"
+    return f"{number:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _number(value: object) -> float | None:
+    """None for what is not there: null in a file, nan in memory."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

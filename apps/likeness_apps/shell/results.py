@@ -139,7 +139,8 @@ def thumbnail(path: Path) -> np.ndarray | None:
     if image_HWC.dtype == np.uint8:
         return np.ascontiguousarray(image_HWC)
     values = image_HWC.astype(np.float64)
-    low, high = np.nanpercentile(values, [2, 98])
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, [2, 98]) if finite.size else (0.0, 1.0)
     scaled = (values - low) / max(high - low, 1e-12) * 255.0
     stretched: np.ndarray = np.nan_to_num(scaled).clip(0, 255).astype(np.uint8)
     return stretched

@@ -222,8 +222,8 @@ def _validate(
     if lost_N.any():
         first = split.table["path"].iloc[int(raw.kept_N[lost_N.argmax()])]
         raise UserError(
-            f"answers to validation images must be finite, got {lost_N.sum()} of {len(lost_N)} that "
-            f"are not, the first for {first}; lower optimiser.lr or set clip_norm, in a new run"
+            f"answers to validation images must be finite, got {lost_N.sum()} of {len(lost_N)} "
+            f"that are not, the first {first}; lower optimiser.lr or set clip_norm, in a new run"
         )
     return validation_scores(_answers(raw, split, classes, space))
 

@@ -7,6 +7,7 @@ then whatever an application adds.
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -223,10 +224,15 @@ def load_frame(source: Path) -> pd.DataFrame:
             return pd.read_parquet(source)
         with source.open(encoding="utf-8-sig") as handle:
             header = handle.readline()
+        separator = max(",;\t", key=header.count)
+        names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+        for name in names:  # pandas would call the second one `label.1`
+            if name and names.count(name) > 1:
+                raise ValueError(f"the column {name!r} twice")
         # keep_default_na: "NA" and "None" are class names like any other.
         frame = pd.read_csv(
             source,
-            sep=max(",;\t", key=header.count),
+            sep=separator,
             dtype=str,
             keep_default_na=False,
             encoding="utf-8-sig",

@@ -14,7 +14,7 @@ from torch import Tensor
 from likeness.errors import require
 from likeness.losses.base import LossTerms, PairLoss, Reduction, check_reduction, floored
 from likeness.pairs import Pairs, Space
-from likeness.rows import as_float, marked, row_count
+from likeness.rows import as_float, marked, row_any, total
 from likeness.selection import Selection
 
 
@@ -52,10 +52,10 @@ def contrastive(
     seen_NM = distance_NM.detach()
     pull_NM = _kept(positive_NM, seen_NM > positive_margin)
     push_NM = _kept(negative_NM, seen_NM < negative_margin)
-    n_active = pull_NM.count_nonzero() + push_NM.count_nonzero()
+    n_active = pull_NM.count_nonzero() + push_NM.count_nonzero()  # before they are scaled
     active = reduction == "active"
-    pull_scale = balance[0] / floored((pull_NM if active else positive_NM).sum()).to(kind)
-    push_scale = balance[1] / floored((push_NM if active else negative_NM).sum()).to(kind)
+    pull_scale = balance[0] / floored(total(pull_NM if active else positive_NM)).to(kind)
+    push_scale = balance[1] / floored(total(push_NM if active else negative_NM)).to(kind)
     if power == 1:
         # Linear in d: the slopes are constants, and the margins meet only the sums of a row.
         slope_NM, push_NM = _scaled(pull_NM, pull_scale, kind), _scaled(push_NM, push_scale, kind)
@@ -66,7 +66,7 @@ def contrastive(
         margin_NM = as_float(marked(push_NM), kind).mul_(gap).add_(positive_margin)
         scale_NM = _scaled(pull_NM, pull_scale, kind).add_(_scaled(push_NM, push_scale, kind))
         per_anchor_N = ((distance_NM - margin_NM).square() * scale_NM).sum(1)
-    valid_N = row_count(marked(positive_NM) | marked(negative_NM)) > 0
+    valid_N = row_any(marked(positive_NM) | marked(negative_NM))
     return LossTerms(per_anchor_N.sum(), per_anchor_N, valid_N, n_active)
 
 

@@ -23,7 +23,7 @@ from likeness.losses.base import (
 )
 from likeness.losses.triplet import VARIANTS, Variant
 from likeness.pairs import Pairs, Space
-from likeness.rows import marked, rank_positives, row_count
+from likeness.rows import marked, rank_positives, row_any
 from likeness.selection import Selection
 
 
@@ -84,7 +84,7 @@ def generalised_lifted(
     push_N = weighted_logsumexp(-distance_NM, negative_NM) + margin
     both_N = pull_N + push_N
     cost_N = both_N.relu() if variant == "hinge" else F.softplus(both_N)
-    valid_N = ranked.real_NK.any(1) & (row_count(marked(negative_NM)) > 0)
+    valid_N = ranked.real_NK.any(1) & row_any(marked(negative_NM))
     per_anchor_N = shares(cost_N, valid_N)
     active_N = valid_N & (per_anchor_N.detach() > 0)
     return LossTerms(per_anchor_N.sum(), per_anchor_N, valid_N, active_N.sum())

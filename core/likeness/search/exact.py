@@ -221,13 +221,18 @@ def _candidates(scores_BP: Tensor, k: int, tolerance_B: Tensor) -> tuple[Tensor,
     rows, width = scores_BP.shape
     lanes = width // _LANE
     if lanes < 2 * k:
-        limit_B = (scores_BP.kthvalue(k, dim=1).values + tolerance_B).clamp_(max=_LARGEST)
+        limit_B = (_kth_smallest(scores_BP, k) + tolerance_B).clamp_(max=_LARGEST)
         owner_C, column_C = torch.nonzero(scores_BP <= limit_B[:, None], as_tuple=True)
         return owner_C, column_C
     lane_BLC = scores_BP.view(rows, _LANE, lanes)
     least_BC = lane_BLC.amin(dim=1)
-    limit_B = (least_BC.kthvalue(k, dim=1).values + tolerance_B).clamp_(max=_LARGEST)
+    limit_B = (_kth_smallest(least_BC, k) + tolerance_B).clamp_(max=_LARGEST)
     row_M, lane_M = torch.nonzero(least_BC <= limit_B[:, None], as_tuple=True)
     within = lane_BLC[row_M, :, lane_M] <= limit_B[row_M, None]
     found_C, step_C = torch.nonzero(within, as_tuple=True)
     return row_M[found_C], step_C * lanes + lane_M[found_C]
+
+
+def _kth_smallest(values_BT: Tensor, k: int) -> Tensor:
+    """The k-th smallest value of every row; torch's own `kthvalue` is several times slower."""
+    return values_BT.topk(k, dim=1, largest=False, sorted=False).values.amax(dim=1)

@@ -396,7 +396,7 @@ def test_the_safe_width_of_accelerators_gives_the_same(
 ) -> None:
     loss = case.build()
     value, gradient = value_and_gradient(loss, embeddings(), LABELS)
-    monkeypatch.setattr(rows, "width", lambda mask_NM: mask_NM.shape[1])
+    monkeypatch.setattr(rows, "width", lambda count_N, columns: columns)
     wide, slope = value_and_gradient(loss, embeddings(), LABELS)
     torch.testing.assert_close(wide, value)
     torch.testing.assert_close(slope, gradient)

@@ -1,0 +1,181 @@
+"""How commands end, what they are called, and what asking for help costs."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from likeness import __version__
+from likeness.data.decode import DecodeError
+from likeness.errors import UserError
+from likeness_apps.cli import app
+from likeness_apps.shell.commands import DEBUG, command
+
+SHARED = {
+    "sample": ["OUT", "--seed"],
+    "inspect": ["DATA", "--out", "--quiet"],
+    "train": [
+        *("DATA", "--out", "--config", "--set", "--resume", "--tensorboard"),
+        *("--include-images", "--quiet"),
+    ],
+    "evaluate": [
+        *("MODEL", "DATA", "--out", "--split", "--protocol", "--include-images"),
+        *("--batch-size", "--quiet"),
+    ],
+    "score": ["TRUTH", "PREDICTIONS", "--out", "--protocol", "--quiet"],
+    "predict": ["MODEL", "SOURCE", "--out", "--batch-size", "--quiet"],
+    "embed": ["MODEL", "SOURCE", "--out", "--batch-size", "--quiet"],
+    "index": ["MODEL", "DATA", "--out", "--batch-size", "--quiet"],
+    "search": ["INDEX", "QUERY", "-k", "--out", "--sheet", "--quiet"],
+    "compare": ["RESULT_A", "RESULT_B", "--out", "--seed"],
+}
+APPS = {"remote-sensing": SHARED}
+HEAVY = ("torch", "pandas", "numpy", "sklearn", "scipy", "matplotlib", "rasterio", "faiss", "PIL")
+
+
+@pytest.fixture(autouse=True)
+def quiet_errors(monkeypatch):
+    """What `--debug` sets must not outlive a test."""
+    monkeypatch.delenv(DEBUG, raising=False)
+    monkeypatch.setenv(DEBUG, "")
+
+
+def refusing(error):
+    @command
+    def body():
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (UserError("k must be >= 1, got 0"), "Error: k must be >= 1, got 0"),
+        (UserError("name must be short, got\n'a\nb'"), "Error: name must be short, got 'a b'"),
+        (
+            DecodeError("the file is empty", "a.png"),
+            "Error: image must be readable, got 'a.png': the file is empty",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "run/logs/train.csv"),
+            "Error: files must be in places that can be read and written, with free space, "
+            "got run/logs/train.csv: No space left on device",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied"),
+            "Error: files must be in places that can be read and written, with free space: "
+            "Permission denied",
+        ),
+    ],
+)
+def test_a_users_mistake_is_one_line(capsys, error, sentence):
+    with pytest.raises(SystemExit) as ended:
+        refusing(error)()
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", sentence + "\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("ours"), KeyError("ours"), OSError("ours"), BrokenPipeError(errno.EPIPE, "pipe")],
+)
+def test_a_mistake_of_ours_is_not_hidden(error):
+    with pytest.raises(type(error)):
+        refusing(error)()
+
+
+def test_ctrl_c(capsys):
+    with pytest.raises(SystemExit) as ended:
+        refusing(KeyboardInterrupt())()
+    assert ended.value.code == 130
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_what_a_body_gives_back_goes_through():
+    assert command(lambda x, *, y: x + y)(1, y=2) == 3
+    with pytest.raises(typer.Exit):
+        refusing(typer.Exit(1))()
+
+
+def test_debug_shows_where(tmp_path):
+    words = ["remote-sensing", "inspect", str(tmp_path / "no")]
+    plain = CliRunner().invoke(app, words)
+    assert plain.exit_code == 2
+    assert isinstance(plain.exception, SystemExit)
+    shown = CliRunner().invoke(app, ["--debug", *words])
+    assert isinstance(shown.exception, UserError)
+
+
+def test_version():
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"likeness {__version__}\n")
+
+
+def test_commands_and_options_are_what_they_were():
+    """What scripts rely on: a change here is a change of the interface."""
+    root = typer.main.get_command(app)
+    assert set(root.commands) == set(APPS)
+    for name, commands in APPS.items():
+        group = root.commands[name]
+        assert list(group.commands) == list(commands)
+        for body, expected in commands.items():
+            found = [
+                parameter.opts[0]
+                if parameter.param_type_name == "option"
+                else (parameter.metavar or parameter.name).strip("{}<>").upper()
+                for parameter in group.commands[body].params
+            ]
+            assert sorted(found) == sorted(expected), body
+
+
+def test_every_command_shows_an_example_of_itself():
+    root = typer.main.get_command(app)
+    for name, group in root.commands.items():
+        for body in group.commands:
+            result = CliRunner().invoke(app, [name, body, "--help"], env={"COLUMNS": "200"})
+            assert result.exit_code == 0
+            assert f"Example: likeness {name} {body} " in result.stdout, body
+            assert "APP" not in result.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["remote-sensing"], ["remote-sensing", "train"]])
+def test_help_imports_nothing_heavy(words):
+    code = (
+        "import sys\n"
+        "from likeness_apps.cli import main\n"
+        f"sys.argv = {['likeness', *words, '--help']!r}\n"
+        "try:\n    main()\n"
+        "except SystemExit as ended:\n    assert ended.code in (0, None), ended.code\n"
+        f"print('LOADED', sorted(set(sys.modules) & set({HEAVY!r})))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+    assert "Usage" in done.stdout
+
+
+def test_the_installed_command_waits_without_spinning():
+    """Spinning threads take the processor from those that decode; and only a default is set."""
+    code = (
+        "import os, sys\n"
+        "from likeness_apps.cli import main\n"
+        "sys.argv = ['likeness', '--version']\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n    print(os.environ['OMP_WAIT_POLICY'])\n"
+    )
+    clean = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    for environment, policy in ((clean, "PASSIVE"), ({**clean, "OMP_WAIT_POLICY": "x"}, "x")):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
+        assert done.stdout.splitlines()[-1] == policy
