@@ -13,7 +13,13 @@ FILES = sorted((ROOT / "core").rglob("*.py")) + sorted((ROOT / "apps").rglob("*.
 APPS = ("remote_sensing", "skin_lesion", "person_reid", "facial_expression")
 
 # Who may not be imported by whom, room by room (prefix of the importer -> forbidden prefixes).
-GEOMETRY = ("likeness.pairs", "likeness.selection", "likeness.batch", "likeness.proxies")
+GEOMETRY = (
+    "likeness.rows",
+    "likeness.pairs",
+    "likeness.selection",
+    "likeness.batch",
+    "likeness.proxies",
+)
 METHODS = ("likeness.losses", "likeness.mining")
 ABOVE_METHODS = (
     "likeness.objective",

@@ -76,7 +76,8 @@ def train(
         str | None, typer.Option("--config", help="A shipped configuration or a YAML file.")
     ] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Change one key: a.b=c (repeatable).")
+        list[str] | None,
+        typer.Option("--set", help="Change one key: a.b=c; write --set again for the next."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log there.")] = False,

@@ -7,6 +7,7 @@ Shapes: Q = queries, D = embedding dimension, K = neighbours.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,6 +83,10 @@ def index(
     )
     _carry_model(bundle, out / "model")
     say(f"{out}: {int(ok_G.sum())} images, model {bundle.model_id}", quiet=quiet)
+    say(
+        f"Next: likeness {domain.name} search {shlex.quote(str(out))} IMAGE --sheet sheet.png",
+        quiet=quiet,
+    )
     return out
 
 
@@ -142,7 +147,7 @@ def search(
             title=f"likeness {domain.name}",
             caption=". ".join(filter(None, (note, f"distances in the {opened.space} space"))),
         )
-        say(f"{sheet}: the {min(len(asked), MAX_ROWS)} first queries", quiet=quiet)
+        say(f"{sheet}: {min(len(asked), MAX_ROWS)} of {len(asked)} queries", quiet=quiet)
     _show(found, quiet=quiet)
     return table
 

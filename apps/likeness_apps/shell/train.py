@@ -5,6 +5,7 @@ Shapes: N = images, C = classes, D = embedding dimension.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,9 +23,10 @@ from likeness.card import Card, render_card
 from likeness.config import parse
 from likeness.data.cache import fill_cache, load_side
 from likeness.data.dataset import ImageRows, clean_batches
+from likeness.data.manifest import SPLITS
 from likeness.data.statistics import band_statistics, scale_of
 from likeness.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from likeness.errors import UserError, require
+from likeness.errors import UserError
 from likeness.evaluation.calibration import fit_temperature
 from likeness.files import atomic_path, write_text
 from likeness.inference.readouts import class_centres, softmax
@@ -37,6 +39,7 @@ from likeness.training.loop import FitResult, fit
 from likeness.training.run import TrainingData
 from likeness.training.spec import RunSpec
 from likeness_apps.shell import configs
+from likeness_apps.shell.adapt import adapt
 from likeness_apps.shell.console import figure, progress, say, show_table
 from likeness_apps.shell.data import Prepared, prepare
 from likeness_apps.shell.domain import Domain
@@ -121,13 +124,12 @@ def train(
     Raises:
         UserError: for a mistake in configuration or data, or a run directory that exists.
     """
-    if not resume:
-        require_new(out, "a new directory, or used with --resume")
+    _require_place(out, resume=resume)
     raw = configs.load(domain.folder, config or domain.default_config, changes)
     spec = parse(RunSpec, raw)
-    _require_place(out, resume=resume)
     prepared = prepare(domain, data, spec.data, seed=spec.seed, quiet=quiet)
-    spec = _with_bands(spec, prepared.bands, raw["model"].get("bands"))
+    spec = adapt(spec, prepared, raw=raw, config=config, changes=changes, quiet=quiet)
+    _show_start(prepared, spec, quiet=quiet)
     setup = _set_up(spec, prepared, quiet=quiet)
     if not has_checkpoint(out / "checkpoints"):  # `fit` may still refuse to resume with these
         _write_inputs(out, setup)
@@ -148,6 +150,9 @@ def train(
         )
         _show(result, metrics, quiet=quiet)
     say(f"{out / 'model'}: the model;  {out / 'report.html'}: the report", quiet=quiet)
+    if (prepared.splits["split"] == "test").any():
+        words = shlex.join(["evaluate", str(out), str(data), "--out", f"{out}-test"])
+        say(f"Next: likeness {domain.name} {words}", quiet=quiet)
     return out
 
 
@@ -314,7 +319,7 @@ def _finish(
 def _card(domain: Domain, setup: Setup, licence: str | None, temperature: float) -> Card:
     table, layout = setup.prepared.manifest.table, setup.prepared.manifest.layout
     counts = table["split"].value_counts()
-    numbers = ", ".join(f"{counts.get(name, 0)} for {name}" for name in ("train", "val", "test"))
+    numbers = ", ".join(f"{counts.get(name, 0)} for {name}" for name in SPLITS)
     return Card(
         title=f"{domain.name}: {len(setup.classes)} classes, {setup.spec.model.backbone}",
         intended_use=domain.card.intended_use,
@@ -332,15 +337,6 @@ def _card(domain: Domain, setup: Setup, licence: str | None, temperature: float)
             f"temperature {temperature:.3g}, fitted on the validation split."
         ),
     )
-
-
-def _with_bands(spec: RunSpec, bands: int, given: int | None) -> RunSpec:
-    """The images say how many bands there are, unless the configuration did."""
-    if given is None and spec.model.bands != bands:
-        return spec.model_copy(update={"model": spec.model.model_copy(update={"bands": bands})})
-    fits = spec.model.bands == bands or (spec.model.bands == 3 and bands == 1)
-    require(fits, "model.bands", f"the images' {bands}", spec.model.bands)
-    return spec
 
 
 def _preprocessing(spec: RunSpec, prepared: Prepared) -> Preprocessing:
@@ -386,6 +382,14 @@ def _split(
         seed=spec.seed,
     )
     return Split(images, prepared.numbers(name), rows)
+
+
+def _show_start(prepared: Prepared, spec: RunSpec, *, quiet: bool) -> None:
+    counts = prepared.manifest.table["split"].value_counts()
+    numbers = ", ".join(f"{counts.get(name, 0)} for {name}" for name in SPLITS)
+    layout, classes = prepared.manifest.layout, len(prepared.manifest.classes)
+    model = f"{spec.model.backbone}, {spec.model.image_size} px, epochs: {spec.epochs}"
+    say(f"{layout}: {classes} classes; images: {numbers}; {model}", quiet=quiet)
 
 
 def _show(result: FitResult, metrics: dict[str, Any], *, quiet: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -36,6 +37,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 TABLE_SUFFIXES = frozenset((".csv", ".tsv", ".parquet", ".pq"))
 _SYSTEM = frozenset(("__macosx", "thumbs.db", "desktop.ini"))
+_ESCAPED = re.compile(r"\\udc[89a-f][0-9a-f]")  # what `walk` makes of bytes that are no UTF-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,8 +179,8 @@ def walk(root: Path) -> tuple[list[str], list[str]]:
 
     Returns:
         The image files (by ending) and everything else that was left out (other files, hidden
-        files, hidden or system folders with a `/` behind the name, unopened); posix paths relative
-        to `root`, sorted.
+        files, hidden or system folders with a `/` behind the name, unopened; names that are no
+        UTF-8, with escapes, since no table can hold them); posix paths relative to `root`, sorted.
     """
     images: list[str] = []
     foreign: list[str] = []
@@ -187,23 +189,41 @@ def walk(root: Path) -> tuple[list[str], list[str]]:
         base = PurePosixPath(Path(here).relative_to(root).as_posix())
         for name in list(folders):
             real = os.path.realpath(os.path.join(here, name))
-            if _skipped(name):
-                foreign.append(f"{base / name}/")
-            if _skipped(name) or real in visited:
+            left_out = _skipped(name) or not _is_text(name)
+            if left_out:
+                foreign.append(_printable(f"{base / name}/"))
+            if left_out or real in visited:
                 folders.remove(name)  # os.walk goes where this list says
             visited.add(real)
         for name in files:
             image = not _skipped(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-            (images if image else foreign).append(str(base / name))
+            path = str(base / name)
+            if image and _is_text(name):
+                images.append(path)
+            else:
+                foreign.append(_printable(path))
     return sorted(images), sorted(foreign)
 
 
 def foreign_findings(paths: Sequence[str]) -> list[Finding]:
     """One warning for each file or folder that was left out because it is no image."""
-    advice = "nothing, if it is no part of the data; else convert it to an image format"
+    image = "left out: no image"
+    convert = "nothing, if it is no part of the data; else convert it to an image format"
     return [
-        Finding("warning", "foreign-file", path, "left out: no image", advice) for path in paths
+        Finding("warning", "foreign-name", path, "left out: its name is not UTF-8", "rename it")
+        if _ESCAPED.search(path)
+        else Finding("warning", "foreign-file", path, image, convert)
+        for path in paths
     ]
+
+
+def _is_text(name: str) -> bool:
+    """Whether a table can hold the name; bytes that are no UTF-8 arrive as lone surrogates."""
+    return _printable(name) == name
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _skipped(name: str) -> bool:
@@ -226,9 +246,6 @@ def load_frame(source: Path) -> pd.DataFrame:
             header = handle.readline()
         separator = max(",;\t", key=header.count)
         names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
-        for name in names:  # pandas would call the second one `label.1`
-            if name and names.count(name) > 1:
-                raise ValueError(f"the column {name!r} twice")
         # keep_default_na: "NA" and "None" are class names like any other.
         frame = pd.read_csv(
             source,
@@ -243,6 +260,9 @@ def load_frame(source: Path) -> pd.DataFrame:
     except (OSError, ValueError, pd.errors.EmptyDataError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{source} must be a readable table, got {reason}") from error
+    twice = {name for name in names if name and names.count(name) > 1}
+    # pandas would call the second one `label.1`
+    require(not twice, source.name, "a table with one column per name", names)
     return frame.rename(columns=lambda name: str(name).strip())
 
 

@@ -1,5 +1,6 @@
 """From a folder to rows that a run can use."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -113,6 +114,23 @@ def test_bad_files_are_left_out_of_everything(tmp_path, capsys):
     assert "lake/3.png" not in set(found.manifest.table["path"])
     assert len(found.checked.table) == 40
     assert len(found.splits) == 39
+
+
+def test_names_that_no_table_can_hold_are_left_out(tmp_path):
+    data = write_folders(tmp_path, per_class=10)
+    odd = os.fsencode(data / "lake") + b"/caf\xe9.png"
+    try:
+        os.rename(data / "lake" / "0.png", odd)
+        os.mkdir(os.fsencode(data) + b"/\xff")
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    found = prepared(data)
+    assert len(found.splits) == 19
+    told = {finding.path: finding for finding in found.checked.findings}
+    assert set(told) == {"lake/caf\\udce9.png", "\\udcff/"}
+    for finding in told.values():
+        assert finding.message == "left out: its name is not UTF-8"
+        assert finding.advice == "rename it"
 
 
 def test_numbers_follow_the_sorted_classes(tmp_path):

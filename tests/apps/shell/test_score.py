@@ -155,8 +155,8 @@ def test_truth_of_an_evaluation_is_its_truth_and_not_what_was_predicted(tmp_path
     [
         ("path,label\n", "truth must be a table with at least one row"),
         ("name,label\na,x\n", "truth must be a table with a column path or image"),
-        ("path,label,label\na,x,y\n", "a readable table, got the column 'label' twice"),
-        ("path, path\na,b\n", "a readable table, got the column 'path' twice"),
+        ("path,label,label\na,x,y\n", "a table with one column per name"),
+        ("path, path\na,b\n", "a table with one column per name"),
         ("path,status,label\na,error,x\n", "truth must be a table with rows of status ok"),
     ],
 )

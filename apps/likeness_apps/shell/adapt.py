@@ -1,0 +1,68 @@
+"""What the data decide where the person did not: the model's bands, the classes of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from likeness.errors import require
+from likeness.sampling.factory import ClassBalancedSpec
+from likeness.training.spec import RunSpec
+from likeness_apps.shell.console import say
+from likeness_apps.shell.data import Prepared
+
+
+def adapt(
+    spec: RunSpec,
+    prepared: Prepared,
+    *,
+    raw: Mapping[str, Any],
+    config: str | None,
+    changes: Sequence[str],
+    quiet: bool = False,
+) -> RunSpec:
+    """Fit a configuration to the data, and say so; what the person wrote is never changed.
+
+    Args:
+        spec: the configuration.
+        prepared: the data.
+        raw: the configuration before defaults were filled in.
+        config: the shipped name or the file that it came from; None is the default.
+        changes: the `a.b=c` items on top.
+        quiet: say nothing.
+
+    Raises:
+        UserError: if the person asked for other bands than the images have.
+    """
+    spec = _with_bands(spec, prepared.bands, raw["model"].get("bands"))
+    own_file = config is not None and Path(config).suffix in (".yaml", ".yml")
+    if own_file or any(change.strip().startswith("sampler") for change in changes):
+        return spec
+    return _with_classes(spec, len(prepared.manifest.classes), quiet=quiet)
+
+
+def _with_bands(spec: RunSpec, bands: int, given: int | None) -> RunSpec:
+    if given is None and spec.model.bands != bands:
+        return spec.model_copy(update={"model": spec.model.model_copy(update={"bands": bands})})
+    fits = spec.model.bands == bands or (spec.model.bands == 3 and bands == 1)
+    require(fits, "model.bands", f"the images' {bands}", spec.model.bands)
+    return spec
+
+
+def _with_classes(spec: RunSpec, classes: int, *, quiet: bool) -> RunSpec:
+    """A batch of as many images from fewer classes, where the data have no more."""
+    sampler = spec.sampler
+    if not isinstance(sampler, ClassBalancedSpec) or sampler.classes_per_batch <= classes:
+        return spec
+    images = sampler.classes_per_batch * sampler.per_class
+    fitted = sampler.model_copy(
+        update={"classes_per_batch": classes, "per_class": max(1, images // classes)}
+    )
+    say(
+        f"The data have {classes} classes: sampler.classes_per_batch={classes} instead of "
+        f"{sampler.classes_per_batch}, sampler.per_class={fitted.per_class} instead of "
+        f"{sampler.per_class}",
+        quiet=quiet,
+    )
+    return spec.model_copy(update={"sampler": fitted})

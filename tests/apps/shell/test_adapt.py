@@ -1,0 +1,75 @@
+"""What the data decide about a configuration, and what the person decides."""
+
+import pytest
+
+from fixtures.scenes import texture, write_folders, write_geotiff
+from likeness.config import parse
+from likeness.errors import UserError
+from likeness.sampling import build_plan
+from likeness.training.spec import DataSpec, RunSpec
+from likeness_apps.remote_sensing.cli import DOMAIN
+from likeness_apps.shell import configs
+from likeness_apps.shell.adapt import adapt
+from likeness_apps.shell.data import prepare
+
+
+def adapted(prepared, *changes, config=None, name="center_structured"):
+    raw = configs.load(DOMAIN.folder, name, changes)
+    return adapt(parse(RunSpec, raw), prepared, raw=raw, config=config, changes=changes)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    data = write_folders(tmp_path_factory.mktemp("d"), classes=("a", "b", "c"), per_class=10)
+    return prepare(DOMAIN, data, DataSpec(), seed=0, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory):
+    top = tmp_path_factory.mktemp("deep")
+    for kind, name in enumerate(("lake", "town")):
+        for number in range(10):
+            image = texture(kind, number, bands=4, dtype="uint16")
+            write_geotiff(top / name / f"{number}.tif", image)
+    return prepare(DOMAIN, top, DataSpec(), seed=0, quiet=True)
+
+
+@pytest.mark.parametrize("name", configs.names(DOMAIN.folder))
+def test_every_shipped_configuration_runs_on_few_classes(three, name):
+    spec = adapted(three, name=name)
+    plan = build_plan(spec.sampler, three.numbers("train"), seed=0)
+    assert plan.batches(0)
+
+
+def test_a_batch_keeps_its_size(three, capsys):
+    spec = adapted(three)
+    assert (spec.sampler.classes_per_batch, spec.sampler.per_class) == (3, 21)  # 64 were 16 x 4
+    printed = capsys.readouterr().out
+    assert "sampler.classes_per_batch=3 instead of 16" in printed
+    assert "sampler.per_class=21 instead of 4" in printed
+
+
+def test_what_the_person_wrote_is_not_changed(three, capsys):
+    spec = adapted(three, "sampler.classes_per_batch=9")
+    assert spec.sampler.classes_per_batch == 9
+    spec = adapted(three, "sampler={name: class_balanced, classes_per_batch: 9}")
+    assert spec.sampler.classes_per_batch == 9
+    assert adapted(three, config="own.yaml").sampler.classes_per_batch == 16
+    assert capsys.readouterr().out == ""
+    with pytest.raises(UserError, match=r"classes_per_batch must be in \[1, 3\]"):
+        build_plan(spec.sampler, three.numbers("train"), seed=0)
+
+
+def test_enough_classes_change_nothing(three, capsys):
+    own = "sampler={name: class_balanced, classes_per_batch: 3, per_class: 2}"
+    assert adapted(three, own).sampler.per_class == 2
+    assert adapted(three, name="cross_entropy").sampler.name == "shuffled"
+    assert capsys.readouterr().out == ""
+
+
+def test_bands_are_those_of_the_images_unless_given(three, deep):
+    assert adapted(deep).model.bands == 4
+    assert adapted(three).model.bands == 3
+    assert adapted(deep, "model.bands=4").model.bands == 4
+    with pytest.raises(UserError, match=r"model.bands must be the images' 4, got 3"):
+        adapted(deep, "model.bands=3")
