@@ -37,7 +37,7 @@ def test_the_readme_shows_python_and_commands() -> None:
 @pytest.mark.parametrize(("path", "code"), PYTHON, ids=lambda item: getattr(item, "name", "code"))
 def test_python_blocks_run(path: Path, code: str) -> None:
     torch.manual_seed(0)
-    exec(compile(code, str(path), "exec"), {"__name__": "document"})  # noqa: S102
+    exec(compile(code, str(path), "exec"), {"__name__": "document"})
     assert code.strip()
 
 
@@ -59,7 +59,7 @@ def test_shell_lines_name_real_commands_and_options(path: Path, line: str) -> No
 def test_contributing_example_is_a_loss() -> None:
     code = next(code for path, code in PYTHON if path.name == "CONTRIBUTING.md")
     names: dict[str, object] = {"__name__": "document"}
-    exec(compile(code, "CONTRIBUTING.md", "exec"), names)  # noqa: S102
+    exec(compile(code, "CONTRIBUTING.md", "exec"), names)
     embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1]], requires_grad=True)
     loss = names["EasiestPositive"](margin=0.0, space="euclidean")  # type: ignore[operator]
     value = loss(embeddings, torch.tensor([0, 0, 1]))

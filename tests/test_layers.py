@@ -33,8 +33,8 @@ ABOVE_METHODS = (
     "likeness.bundle",
 )
 FORBIDDEN = {
-    **{name: (*METHODS, *ABOVE_METHODS) for name in GEOMETRY},
-    **{name: ABOVE_METHODS for name in METHODS},
+    **dict.fromkeys(GEOMETRY, (*METHODS, *ABOVE_METHODS)),
+    **dict.fromkeys(METHODS, ABOVE_METHODS),
     "likeness.objective": ("likeness.training", "likeness.data", "likeness.inference"),
     "likeness.sampling": ("likeness.training", "likeness.objective", "likeness.models"),
     "likeness.models": ("likeness.training", "likeness.objective", "likeness.losses"),

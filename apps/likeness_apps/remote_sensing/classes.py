@@ -13,7 +13,7 @@ from likeness_apps.remote_sensing.scenes import (
     TREES,
     Canvas,
     Point,
-    _shade,
+    shade,
     pick,
 )
 
@@ -36,7 +36,7 @@ def agricultural(c: Canvas) -> None:
                 if not left < left + k * rows < right:
                     break
                 ends = [(left + k * rows, -EDGE), (left + k * rows, EDGE)]
-            c.line(ends, rows * 0.35, _shade(field, 0.8))
+            c.line(ends, rows * 0.35, shade(field, 0.8))
         c.line([(right, -EDGE), (right, EDGE)], 0.012, pick(ASPHALT, c.rng))
     c.trees(int(c.rng.integers(0, 5)))
 
@@ -271,8 +271,8 @@ def _tank(c: Canvas, x: float, y: float, r: float) -> None:
     c.disc(x + 0.03, y + 0.03, r, (56, 58, 60))
     top = pick(ROOFS[2:5], c.rng)
     c.disc(x, y, r, top)
-    c.disc(x, y, r * 0.82, _shade(top, 0.92))
-    c.disc(x, y, r * 0.08, _shade(top, 0.7))
+    c.disc(x, y, r * 0.82, shade(top, 0.92))
+    c.disc(x, y, r * 0.08, shade(top, 0.7))
 
 
 def tenniscourt(c: Canvas) -> None:

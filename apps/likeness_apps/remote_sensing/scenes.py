@@ -71,7 +71,7 @@ class Canvas:
         self.box(x + shift[0], y + shift[1], wide, tall, (44, 46, 50))
         self.box(x, y, wide, tall, colour)
         if self.rng.random() < 0.6:
-            self.box(x, y + tall / 4, wide, tall / 2, _shade(colour, 0.86))
+            self.box(x, y + tall / 4, wide, tall / 2, shade(colour, 0.86))
 
     def line(self, points: list[Point], width: float, colour: Colour) -> None:
         """A thick line through scene points, with round joints."""
@@ -96,7 +96,7 @@ class Canvas:
         q = r * 0.5
         lit = (px - dx * 0.5, py - dy * 0.5)
         box = (lit[0] - q, lit[1] - q, lit[0] + q, lit[1] + q)
-        self.draw.ellipse(box, fill=_shade(crown, 1.18))
+        self.draw.ellipse(box, fill=shade(crown, 1.18))
 
     def trees(self, count: int, keep_out: Callable[[float, float], bool] | None = None) -> None:
         """Scattered trees, none where `keep_out` says so."""
@@ -116,7 +116,7 @@ class Canvas:
     def road(self, points: list[Point], width: float, *, lanes: int = 1) -> None:
         """Asphalt with a kerb and lane markings."""
         asphalt = pick(ASPHALT, self.rng)
-        self.line(points, width * 1.18, _shade(asphalt, 1.22))
+        self.line(points, width * 1.18, shade(asphalt, 1.22))
         self.line(points, width, asphalt)
         (x0, y0), (x1, y1) = points[0], points[-1]
         length = math.hypot(x1 - x0, y1 - y0)
@@ -154,7 +154,8 @@ def finish(canvas: Canvas, size: int) -> np.ndarray:
     pixels = pixels * (1 - haze) + haze * rng.uniform(0.6, 0.85)
     pixels = np.clip(pixels, 0, 1) ** rng.uniform(0.8, 1.3)
     pixels += rng.normal(0, rng.uniform(0.006, 0.03), pixels.shape)
-    return np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
+    rounded: np.ndarray = np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
+    return rounded
 
 
 def _textured(colour: Colour, side: int, rng: np.random.Generator, rough: int = 9) -> Image.Image:
@@ -168,6 +169,7 @@ def _textured(colour: Colour, side: int, rng: np.random.Generator, rough: int = 
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def _shade(colour: Colour, factor: float) -> Colour:
+def shade(colour: Colour, factor: float) -> Colour:
+    """A colour made darker (factor < 1) or lighter."""
     red, green, blue = (min(255, int(part * factor)) for part in colour)
     return red, green, blue
