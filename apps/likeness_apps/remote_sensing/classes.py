@@ -13,8 +13,8 @@ from likeness_apps.remote_sensing.scenes import (
     TREES,
     Canvas,
     Point,
-    shade,
     pick,
+    shade,
 )
 
 Painter = Callable[[Canvas], None]
