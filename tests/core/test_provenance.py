@@ -47,7 +47,7 @@ def model(folder: Path) -> Path:
 
 def test_what_is_needed_to_repeat_a_run_is_recorded():
     record = collect_provenance(
-        seed=5, data_hash="abc", command=["/home/somebody/bin/likeness", "remote-sensing", "train"]
+        seed=5, data_hash="abc", command=["/opt/tools/bin/likeness", "remote-sensing", "train"]
     )
     assert record["command"] == ["likeness", "remote-sensing", "train"]
     assert (record["seed"], record["data_hash"], record["data_licence"]) == (5, "abc", None)

@@ -13,6 +13,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEBUG = "LIKENESS_DEBUG"  # set by `likeness --debug`: shows the traceback of a user's mistake
+STOPPED = (
+    "Stopped; what was finished is kept: train goes on with --resume, predict and embed when "
+    "called again."
+)
 USER_MISTAKES = ("UserError", "DecodeError")
 # What the place of a file can be guilty of; a broken pipe and the like are none of them.
 PLACES = (
@@ -40,7 +44,7 @@ def command(body: Callable[P, R]) -> Callable[P, R]:
             rule = "files must be in places that can be read and written, with free space"
             raise _refused(f"{rule}{named}: {error.strerror}") from None
         except KeyboardInterrupt:
-            print("Stopped; what was finished is kept.", file=sys.stderr)
+            print(STOPPED, file=sys.stderr)
             raise SystemExit(130) from None
 
     return run

@@ -6,9 +6,7 @@ Legend: N images, S side, C bands.
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +17,7 @@ from jaxtyping import Int64, Shaped
 from likeness.data.decode import DecodeError, decode
 from likeness.data.transforms import Augmentation, Preprocessing, match_bands, resize_image
 from likeness.errors import require
+from likeness.threads import prefetched
 
 Progress = Callable[[int, int], None]  # (done, total)
 CACHE_BYTES = 2 * 2**30
@@ -126,7 +125,7 @@ def fill_cache(
         return None
     images: np.ndarray | None = None
     slots, failed, filled = np.full(rows, -1, np.int64), dict[int, str](), 0
-    for row, result in enumerate(ordered_map(load, paths, workers=workers)):
+    for row, result in enumerate(prefetched(paths, load, threads=workers)):
         if isinstance(result, DecodeError):
             failed[row] = result.reason
         else:
@@ -141,29 +140,3 @@ def fill_cache(
             on_progress(row + 1, rows)
     kept = np.empty((0, side, side, bands), np.uint8) if images is None else images[:filled]
     return ImageCache(kept, slots, failed)
-
-
-def ordered_map(function: Callable[[A], B], items: Iterable[A], *, workers: int) -> Iterator[B]:
-    """`map` over threads: results in order, at most a few items ahead, nothing piled up.
-
-    Args:
-        function: what releases the GIL for most of its time, such as decoding.
-        items: what it is called with.
-        workers: threads, >= 1; with one, no thread is started.
-    """
-    require(workers >= 1, "workers", ">= 1", workers)
-    if workers == 1:
-        yield from map(function, items)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[B]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= 4 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:  # the reader went away, or a call failed
-            for future in waiting:
-                future.cancel()

@@ -17,12 +17,12 @@ import pandas as pd
 from jaxtyping import Bool, Float32, Shaped, UInt8, UInt64
 from PIL import Image
 
-from likeness.data.cache import ordered_map
 from likeness.data.decode import DecodeError, decode_full, read_bytes
 from likeness.data.findings import Finding, sort_findings
 from likeness.data.manifest import Manifest
 from likeness.data.splits import straddling
 from likeness.errors import UserError, require
+from likeness.threads import prefetched
 
 Progress = Callable[[int, int], None]  # (done, total)
 MAX_UNREADABLE = 0.05
@@ -102,7 +102,7 @@ def check(
     table = manifest.table
     files = [manifest.file(path) for path in table["path"]]
     records: list[_Record] = []
-    for record in ordered_map(_examine, files, workers=workers):
+    for record in prefetched(files, _examine, threads=workers):
         records.append(record)
         if on_progress is not None:
             on_progress(len(records), len(files))

@@ -15,10 +15,11 @@ from jaxtyping import Float32, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from likeness.data.cache import ImageCache, load_image, load_side, ordered_map
+from likeness.data.cache import ImageCache, load_image, load_side
 from likeness.data.decode import DecodeError
 from likeness.data.transforms import Augmentation, Preprocessing, augment, to_tensor
 from likeness.errors import require
+from likeness.threads import prefetched
 
 Item = int | tuple[int, int, int]
 
@@ -129,7 +130,7 @@ def clean_batches(rows: ImageRows, *, batch_size: int, workers: int = 2) -> Iter
             return error
 
     side, bands = rows.preprocessing.size, rows.preprocessing.bands
-    results = ordered_map(load, range(len(rows)), workers=workers)
+    results = prefetched(range(len(rows)), load, threads=workers)
     for start in range(0, len(rows), batch_size):
         batch = range(start, min(start + batch_size, len(rows)))
         good: dict[int, Tensor] = {}

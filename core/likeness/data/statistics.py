@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from likeness.data.cache import ordered_map
 from likeness.data.decode import decode
 from likeness.errors import require
+from likeness.threads import prefetched
 
 SAMPLE = 512
 _SCALES = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
@@ -58,7 +58,7 @@ def band_statistics(
         kept = np.where(finite, flat, 0.0)
         return np.stack([finite.sum(0), kept.sum(0), np.square(kept).sum(0)])
 
-    total = sum(ordered_map(moments, chosen, workers=workers))
+    total = sum(prefetched(chosen, moments, threads=workers))
     count, first, second = np.asarray(total)
     mean = first / np.maximum(count, 1)
     spread = np.sqrt(np.maximum(second / np.maximum(count, 1) - mean**2, 0.0))

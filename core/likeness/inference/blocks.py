@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from likeness.errors import UserError
-from likeness.inference.prefetch import prefetched
+from likeness.threads import prefetched
 
 
 class Answers(NamedTuple):

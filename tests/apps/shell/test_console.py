@@ -87,13 +87,12 @@ def test_a_name_that_the_terminal_cannot_show(tmp_path):
         "sys.argv = ['likeness', 'remote-sensing', 'inspect', sys.argv[1]]\n"
         "main()\n"
     )
-    for encoding in ("utf-8", "ascii"):
-        done = subprocess.run(
-            [sys.executable, "-c", code, folder],
-            capture_output=True,
-            check=False,
-            env={**os.environ, "PYTHONIOENCODING": encoding},
-        )
-        assert done.returncode == 2
-        assert b"Traceback" not in done.stderr
-        assert b"image files in it" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert b"image files in it" in done.stderr

@@ -1,5 +1,4 @@
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from fixtures.scenes import save, texture, write_folders, write_geotiff
-from likeness.data.cache import fill_cache, load_image, load_side, ordered_map
+from likeness.data.cache import fill_cache, load_image, load_side
 from likeness.data.dataset import ImageRows, clean_batches
 from likeness.data.decode import DecodeError
 from likeness.data.manifest import images_in
@@ -196,34 +195,6 @@ def test_clean_batches_give_every_row_once_in_order(scenes, workers, batch_size)
         assert batch.images_NCSS.shape == (len(batch.rows), 3, 16, 16)
         for image, row in zip(batch.images_NCSS, batch.rows, strict=True):
             assert torch.equal(image, rows[row][0])
-
-
-def test_ordered_map_is_bounded_and_in_order():
-    taken = []
-
-    def items():
-        for n in range(1000):
-            taken.append(n)
-            yield n
-
-    results = ordered_map(lambda n: n * n, items(), workers=2)
-    assert next(results) == 0
-    assert len(taken) <= 8  # not a thousand
-    results.close()
-
-    def slow_at_first(n):
-        time.sleep(0.02 if n == 0 else 0.0)
-        return n * n
-
-    assert list(ordered_map(slow_at_first, range(20), workers=3)) == [n * n for n in range(20)]
-
-
-def test_ordered_map_passes_an_error_on():
-    def work(n):
-        return 1 // (n - 5)
-
-    with pytest.raises(ZeroDivisionError):
-        list(ordered_map(work, range(100), workers=2))
 
 
 @pytest.mark.data

@@ -57,6 +57,7 @@ def test_refusals_name_the_option_and_the_value(options, sentence):
 
 
 def test_small_images_that_each_stem_can_take():
-    ModelSpec(backbone="densenet121", image_size=16, stem="small")
-    ModelSpec(backbone="resnet18", image_size=16)
-    ModelSpec(backbone="vit_b_16", image_size=16, pooling="class_token")
+    small = ModelSpec(backbone="densenet121", image_size=16, stem="small")
+    standard = ModelSpec(backbone="resnet18", image_size=16)
+    tokens = ModelSpec(backbone="vit_b_16", image_size=16, pooling="class_token")
+    assert {spec.image_size for spec in (small, standard, tokens)} == {16}

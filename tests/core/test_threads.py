@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likeness.errors import UserError
-from likeness.inference.prefetch import prefetched
+from likeness.threads import prefetched
 
 
 @settings(max_examples=20, deadline=None)

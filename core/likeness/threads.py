@@ -15,15 +15,16 @@ R = TypeVar("R")
 
 
 def prefetched(
-    items: Iterable[T], work: Callable[[T], R], *, threads: int, ahead: int
+    items: Iterable[T], work: Callable[[T], R], *, threads: int, ahead: int | None = None
 ) -> Iterator[R]:
     """`map(work, items)` with `threads` threads at most `ahead` items in front of the reader.
 
     Args:
         items: read lazily, in the reader's thread.
-        work: thread-safe; what it raises is raised at its item's turn.
+        work: thread-safe, best one that releases the GIL (decoding does); what it raises is
+            raised at its item's turn.
         threads: >= 1.
-        ahead: items that are finished or under way, >= 1.
+        ahead: items that are finished or under way, >= 1; None is four a thread.
 
     Yields:
         The results in the order of the items. Closing the generator drops what has not begun.
@@ -32,6 +33,7 @@ def prefetched(
         UserError: if `threads` or `ahead` is below 1.
     """
     require(threads >= 1, "threads", ">= 1", threads)
+    ahead = 4 * threads if ahead is None else ahead
     require(ahead >= 1, "ahead", ">= 1", ahead)
     stream = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
