@@ -15,8 +15,10 @@ from likeness.evaluation.resampling import (
     Bootstrap,
     Sums,
     holm,
+    interval,
     mean_of_sums,
     mean_sums,
+    paired_difference,
     two_level_difference,
     two_level_interval,
 )
@@ -55,7 +57,10 @@ def with_table(readme: str, table: str) -> str:
 
 
 def render_table(runs: pd.DataFrame, answers: pd.DataFrame) -> str:
-    """One row per arm, blocked folds: values with intervals over folds and blocks."""
+    """One row per arm, blocked folds: values with intervals over folds and blocks.
+
+    With one fold done the interval is over its blocks only (evaluation noise).
+    """
     lines = [
         "| arm | folds done | accuracy | kappa | MAP@R | R@1 | nearest centre | images/s |",
         "|---|---|---|---|---|---|---|---|",
@@ -82,22 +87,27 @@ def render_differences(answers: pd.DataFrame) -> str:
     for other in ("a", "b", "c", "d"):
         for column in ("correct", "map@r"):
             both = _common_folds(answers, "e", other)
-            if len(both) < 2:
+            if not both:
                 continue
             first = fold_sums(answers, "e", "blocked", column, both)
             second = fold_sums(answers, other, "blocked", column, both)
+            if len(both) == 1:  # nothing to draw folds from: evaluation noise only
+                one = paired_difference(first[0], second[0], mean_of_sums, BOOTSTRAP)
+                rows.append((f"(e) - ({other}), {MEASURES[column]}", 1, one))
+                continue
             found = two_level_difference(
                 first, second, mean_of_sums, BOOTSTRAP, shared_groups=False
             )
             rows.append((f"(e) - ({other}), {MEASURES[column]}", len(both), found))
     if not rows:
-        return "## Paired differences\n\nNo two arms share two folds yet."
+        return "## Paired differences\n\nArm (e) shares no fold with another arm yet."
     corrected = holm([found.p_value for _, _, found in rows])
     lines = [
         "## Paired differences (blocked folds)",
         "",
         "95 % intervals by two-level bootstrap (folds, then blocks of 10), 2,000 replicates;",
-        "with n folds they are too narrow by about sqrt((n - 1) / n).",
+        "with n folds they are too narrow by about sqrt((n - 1) / n). A row of one fold resamples",
+        "its blocks only and covers evaluation noise, not another split or seed: no claim.",
         "",
         "| comparison | folds | difference | 95 % interval | p (Holm) |",
         "|---|---|---|---|---|",
@@ -158,5 +168,8 @@ def _common_folds(answers: pd.DataFrame, first: str, second: str) -> list[int]:
 
 
 def _interval(sums: list[Sums]) -> str:
-    found = two_level_interval(sums, mean_of_sums, BOOTSTRAP, shared_groups=False)
+    if len(sums) == 1:
+        found = interval(sums[0], mean_of_sums, BOOTSTRAP)
+    else:
+        found = two_level_interval(sums, mean_of_sums, BOOTSTRAP, shared_groups=False)
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
