@@ -151,8 +151,7 @@ def train(
         _show(result, metrics, quiet=quiet)
     say(f"{out / 'model'}: the model;  {out / 'report.html'}: the report", quiet=quiet)
     if (prepared.splits["split"] == "test").any():
-        words = shlex.join(["evaluate", str(out), str(data), "--out", f"{out}-test"])
-        say(f"Next: likeness {domain.name} {words}", quiet=quiet)
+        _show_next(domain, "evaluate", out, data, "--out", f"{out}-test", quiet=quiet)
     return out
 
 
@@ -390,6 +389,10 @@ def _show_start(prepared: Prepared, spec: RunSpec, *, quiet: bool) -> None:
     layout, classes = prepared.manifest.layout, len(prepared.manifest.classes)
     model = f"{spec.model.backbone}, {spec.model.image_size} px, epochs: {spec.epochs}"
     say(f"{layout}: {classes} classes; images: {numbers}; {model}", quiet=quiet)
+
+
+def _show_next(domain: Domain, *words: str | Path, quiet: bool) -> None:
+    say(f"Next: likeness {domain.name} {shlex.join(map(str, words))}", quiet=quiet)
 
 
 def _show(result: FitResult, metrics: dict[str, Any], *, quiet: bool) -> None:
