@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 from typing import Annotated
 
 import typer
 
 from likeness_apps.remote_sensing.cli import app as remote_sensing
-from likeness_apps.shell.commands import DEBUG
+from likeness_apps.shell.commands import DEBUG, settle_process
 
 app = typer.Typer(
     name="likeness",
@@ -44,10 +42,5 @@ def options(
 
 def main() -> None:
     """Entry point of the installed command."""
-    # Before torch is imported. Threads that wait by spinning take the processor from those that
-    # decode: on a busy machine a training step then takes ten times as long (measured).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name may hold what the terminal cannot show
-            stream.reconfigure(errors="backslashreplace")
+    settle_process()
     app()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from likeness_apps.shell.commands import command
+from likeness_apps.shell.commands import command, settle_process
 from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
 
@@ -176,6 +176,7 @@ def write_page(out: Path) -> Path:
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `python -m likeness_apps.demo`."""
+    settle_process()
     known = domains()
     parser = argparse.ArgumentParser(description="Show everything on one page.")
     parser.add_argument("--app", choices=sorted(known), default="remote-sensing")

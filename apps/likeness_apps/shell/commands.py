@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -53,3 +54,16 @@ def command(body: Callable[P, R]) -> Callable[P, R]:
 def _refused(sentence: str) -> SystemExit:
     print(f"Error: {' '.join(sentence.splitlines())}", file=sys.stderr)
     return SystemExit(2)
+
+
+def settle_process() -> None:
+    """What every entry point does first, before torch is imported.
+
+    Threads that wait by spinning take the processor from those that decode: on a busy machine a
+    training step then takes ten times as long (measured). And a name may hold characters that the
+    terminal cannot show.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
