@@ -91,12 +91,12 @@ def fill_cache(
     *,
     side: int | None = None,
     limit_bytes: int = CACHE_BYTES,
-    workers: int = 2,
+    threads: int = 2,
     on_progress: Progress | None = None,
 ) -> ImageCache | None:
     """Decode and resize every image into one array.
 
-    The result does not depend on `workers`. A bad file is noted in `failed` and stops nothing. All
+    The result does not depend on `threads`. A bad file is noted in `failed` and stops nothing. All
     images in the array have the dtype of the first good one; images of another dtype are not kept.
 
     Args:
@@ -105,7 +105,7 @@ def fill_cache(
         preprocessing: bands, size and how to resize.
         side: at which side, default `preprocessing.size`; for training use `load_side`.
         limit_bytes: the array may not be larger.
-        workers: threads that decode.
+        threads: threads that decode.
         on_progress: called with (done, total) after each image.
 
     Returns:
@@ -125,7 +125,7 @@ def fill_cache(
         return None
     images: np.ndarray | None = None
     slots, failed, filled = np.full(rows, -1, np.int64), dict[int, str](), 0
-    for row, result in enumerate(prefetched(paths, load, threads=workers)):
+    for row, result in enumerate(prefetched(paths, load, threads=threads)):
         if isinstance(result, DecodeError):
             failed[row] = result.reason
         else:

@@ -77,7 +77,7 @@ def check(
     bands: int | None = None,
     min_side: int = 16,
     near_distance: int = 4,
-    workers: int = 2,
+    threads: int = 2,
     on_progress: Progress | None = None,
 ) -> CheckResult:
     """Read every file once and look for what spoils training or a measurement.
@@ -94,7 +94,7 @@ def check(
         bands: how many bands there should be; None takes the most frequent number.
         min_side: sides below this many pixels are warned of.
         near_distance: greatest Hamming distance of the 64-bit difference hashes, 0..10.
-        workers: threads that read and decode; the result does not depend on it.
+        threads: threads that read and decode; the result does not depend on it.
         on_progress: called with (done, total) after each file.
     """
     require(bands is None or bands >= 1, "bands", ">= 1", bands)
@@ -102,7 +102,7 @@ def check(
     table = manifest.table
     files = [manifest.file(path) for path in table["path"]]
     records: list[_Record] = []
-    for record in prefetched(files, _examine, threads=workers):
+    for record in prefetched(files, _examine, threads=threads):
         records.append(record)
         if on_progress is not None:
             on_progress(len(records), len(files))

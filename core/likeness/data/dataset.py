@@ -113,13 +113,13 @@ class ImageBatch(NamedTuple):
     failed: dict[int, str]
 
 
-def clean_batches(rows: ImageRows, *, batch_size: int, workers: int = 2) -> Iterator[ImageBatch]:
+def clean_batches(rows: ImageRows, *, batch_size: int, threads: int = 2) -> Iterator[ImageBatch]:
     """All rows in order, not augmented, decoded by threads a little ahead; bad files stop nothing.
 
     Args:
         rows: what to read.
         batch_size: rows per batch, >= 1; failed rows leave a batch smaller, at worst empty.
-        workers: threads that decode.
+        threads: threads that decode.
     """
     require(batch_size >= 1, "batch_size", ">= 1", batch_size)
 
@@ -130,7 +130,7 @@ def clean_batches(rows: ImageRows, *, batch_size: int, workers: int = 2) -> Iter
             return error
 
     side, bands = rows.preprocessing.size, rows.preprocessing.bands
-    results = prefetched(range(len(rows)), load, threads=workers)
+    results = prefetched(range(len(rows)), load, threads=threads)
     for start in range(0, len(rows), batch_size):
         batch = range(start, min(start + batch_size, len(rows)))
         good: dict[int, Tensor] = {}

@@ -29,7 +29,7 @@ def scale_of(dtype: str) -> float:
 
 
 def band_statistics(
-    root: Path, paths: Sequence[str], *, scale: float, seed: int = 0, workers: int = 2
+    root: Path, paths: Sequence[str], *, scale: float, seed: int = 0, threads: int = 2
 ) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each band over training images.
 
@@ -41,7 +41,7 @@ def band_statistics(
         paths: readable training images, all with the same bands.
         scale: what pixels are divided by, see `scale_of`.
         seed: of the choice.
-        workers: threads that decode.
+        threads: threads that decode.
 
     Returns:
         (mean, std) with one number per band; a constant band has std 1.
@@ -58,7 +58,7 @@ def band_statistics(
         kept = np.where(finite, flat, 0.0)
         return np.stack([finite.sum(0), kept.sum(0), np.square(kept).sum(0)])
 
-    total = sum(prefetched(chosen, moments, threads=workers))
+    total = sum(prefetched(chosen, moments, threads=threads))
     count, first, second = np.asarray(total)
     mean = first / np.maximum(count, 1)
     spread = np.sqrt(np.maximum(second / np.maximum(count, 1) - mean**2, 0.0))

@@ -56,7 +56,7 @@ def test_a_clean_set_has_no_findings_and_full_columns(tmp_path):
 def test_the_result_does_not_depend_on_the_threads(tmp_path):
     manifest = images_in(write_folders(tmp_path, per_class=8))
     (manifest.root / "lake" / "0.png").write_bytes(b"x")
-    one, four = check(manifest, workers=1), check(manifest, workers=4)
+    one, four = check(manifest, threads=1), check(manifest, threads=4)
     pd.testing.assert_frame_equal(one.table, four.table)
     assert one.findings == four.findings
 
@@ -257,8 +257,8 @@ def test_options_out_of_range(tmp_path):
         check(manifest, bands=0)
     with pytest.raises(UserError, match=r"near_distance must be in 0\.\.10, got 11"):
         check(manifest, near_distance=11)
-    with pytest.raises(UserError, match="workers must be >= 1, got 0"):
-        check(manifest, workers=0)
+    with pytest.raises(UserError, match="threads must be >= 1, got 0"):
+        check(manifest, threads=0)
 
 
 def checked_rows(bad, total, label="x"):

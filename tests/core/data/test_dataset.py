@@ -87,12 +87,12 @@ def test_the_cache_is_really_used(scenes):
     assert torch.equal(rows[0][0], before)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_loader_workers_change_nothing(scenes, workers):
+@pytest.mark.parametrize("threads", [0, 2])
+def test_loader_workers_change_nothing(scenes, threads):
     rows = ImageRows(*scenes, PREPARED, augmentation=Augmentation(), seed=3)
     plan = [[(r, step, slot) for slot, r in enumerate((step, 9 - step, 4))] for step in range(3)]
     wanted = [torch.stack([rows[item][0] for item in batch]) for batch in plan]
-    loader = DataLoader(rows, batch_sampler=plan, num_workers=workers)
+    loader = DataLoader(rows, batch_sampler=plan, num_workers=threads)
     for (images, numbers), want, batch in zip(loader, wanted, plan, strict=True):
         assert torch.equal(images, want)
         assert numbers.tolist() == [row for row, _, _ in batch]
@@ -100,8 +100,8 @@ def test_loader_workers_change_nothing(scenes, workers):
 
 def test_filling_is_deterministic_and_told(scenes):
     seen = []
-    one = fill_cache(*scenes, PREPARED, workers=1, on_progress=lambda *a: seen.append(a))
-    four = fill_cache(*scenes, PREPARED, workers=4)
+    one = fill_cache(*scenes, PREPARED, threads=1, on_progress=lambda *a: seen.append(a))
+    four = fill_cache(*scenes, PREPARED, threads=4)
     assert seen == [(k, 10) for k in range(1, 11)]
     assert one.images_NSSC.dtype == np.uint8
     np.testing.assert_array_equal(one.images_NSSC, four.images_NSSC)
@@ -180,12 +180,12 @@ def test_a_cache_of_something_else_is_refused(scenes):
         ImageRows(root, paths, PREPARED, seed=-1)
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
-def test_clean_batches_give_every_row_once_in_order(scenes, workers, batch_size):
+def test_clean_batches_give_every_row_once_in_order(scenes, threads, batch_size):
     root, paths = with_bad_file(scenes)
     rows = ImageRows(root, paths, PREPARED)
-    batches = list(clean_batches(rows, batch_size=batch_size, workers=workers))
+    batches = list(clean_batches(rows, batch_size=batch_size, threads=threads))
     assert len(batches) == -(-10 // batch_size)
     assert [row for batch in batches for row in batch.rows] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     failed = {row: reason for batch in batches for row, reason in batch.failed.items()}
