@@ -121,7 +121,7 @@ def check(
         *_duplicate_findings(checked),
         *_twin_findings(checked),
         *_group_findings(checked),
-        *_class_findings(checked),
+        *_class_findings(manifest, checked),
     ]
     return CheckResult(checked, sort_findings(findings))
 
@@ -395,11 +395,15 @@ def _group_findings(table: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("error", "group-in-several-splits", first[group], message, advice)
 
 
-def _class_findings(table: pd.DataFrame) -> Iterator[Finding]:
-    usable = Counter(table.loc[table["status"] == "ok", "label"])
-    for label in sorted(set(table["label"]) - {""}):
+def _class_findings(manifest: Manifest, table: pd.DataFrame) -> Iterator[Finding]:
+    usable: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for path, cell, status in zip(table["path"], table["label"], table["status"], strict=True):
+        for label in manifest.names(cell):
+            first.setdefault(label, path)
+            usable[label] += status == "ok"
+    for label, path in sorted(first.items()):
         if usable[label] < 2:
-            path = table.loc[table["label"] == label, "path"].iloc[0]
             message = f"class {label!r} has {usable[label]} usable image"
             advice = "add images of the class or leave it out"
             yield Finding("error", "class-too-small", path, message, advice)

@@ -2,7 +2,10 @@
 
 Columns: `path` (posix, relative to the root), `label` ("" = unlabelled), `split` ("", train, val
 or test), `group` (what must not straddle a split; the image itself where nothing else is known),
-then whatever an application adds.
+then whatever an application adds. In a multi-label set a cell of `label` holds the names of all
+labels of the image, sorted, with `|` between them.
+
+Shapes: N images, L labels.
 """
 
 from __future__ import annotations
@@ -10,13 +13,14 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import UInt8
 
 from likeness.data.findings import Finding, sort_findings
 from likeness.errors import UserError, require
@@ -36,6 +40,7 @@ IMAGE_SUFFIXES = frozenset(
     )
 )
 TABLE_SUFFIXES = frozenset((".csv", ".tsv", ".parquet", ".pq"))
+SEPARATOR = "|"  # between the labels of one image
 _SYSTEM = frozenset(("__macosx", "thumbs.db", "desktop.ini"))
 _ESCAPED = re.compile(r"\\udc[89a-f][0-9a-f]")  # what `walk` makes of bytes that are no UTF-8
 
@@ -49,17 +54,24 @@ class Manifest:
         table: one row per image with at least `COLUMNS`, all text, and a RangeIndex.
         layout: what was recognised; also the name of the dataset card where there is one.
         findings: what was noticed while recognising.
+        multilabel: whether an image may have several labels.
     """
 
     root: Path
     table: pd.DataFrame
     layout: str
     findings: tuple[Finding, ...] = ()
+    multilabel: bool = False
 
     @property
     def classes(self) -> list[str]:
         """The labels in use, sorted; their order is the order of class numbers everywhere."""
-        return sorted(set(self.table["label"]) - {""})
+        cells = set(self.table["label"]) - {""}
+        return sorted({name for cell in cells for name in self.names(cell)})
+
+    def names(self, label: str) -> list[str]:
+        """The labels in a cell of `label`: one, several in a multi-label set, or none."""
+        return split_labels(label) if self.multilabel else [label] if label else []
 
     def with_table(self, table: pd.DataFrame) -> Manifest:
         """The same set with other rows or columns."""
@@ -80,8 +92,9 @@ class Manifest:
 
     def write_csv(self, path: Path | str) -> None:
         """Write the table atomically; `read_table` reads it back if it lies in the root."""
+        table = self.table.rename(columns={"label": "labels"}) if self.multilabel else self.table
         with atomic_path(path) as temporary:
-            self.table.to_csv(temporary, index=False, lineterminator="\n")
+            table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def build(
@@ -89,6 +102,8 @@ def build(
     columns: Mapping[str, Sequence[Any]],
     layout: str,
     findings: Sequence[Finding] = (),
+    *,
+    multilabel: bool = False,
 ) -> Manifest:
     """Make a Manifest: missing standard columns are filled in, rows are sorted by path.
 
@@ -97,6 +112,7 @@ def build(
         columns: at least `path`; `label`, `split` and `group` as text; further columns as they are.
         layout: the name of the layout.
         findings: what was noticed.
+        multilabel: cells of `label` are `join_labels` of the image's labels.
 
     Returns:
         The manifest; an empty group has become the image's own path.
@@ -107,14 +123,54 @@ def build(
     extra = {name: values for name, values in columns.items() if name not in COLUMNS}
     table = pd.DataFrame({**text, **extra})
     table = table.astype(dict.fromkeys(COLUMNS, str)).sort_values("path", kind="stable")
-    return Manifest(root, table.reset_index(drop=True), layout, sort_findings(findings))
+    rows = table.reset_index(drop=True)
+    return Manifest(root, rows, layout, sort_findings(findings), multilabel)
+
+
+def join_labels(names: Iterable[str]) -> str:
+    """The cell of `label` for an image with these labels.
+
+    Raises:
+        UserError: if a name is empty or holds a `|`.
+    """
+    chosen = sorted(set(names))
+    for name in chosen:
+        require(name and SEPARATOR not in name, "label", f"a name without {SEPARATOR!r}", name)
+    return SEPARATOR.join(chosen)
+
+
+def split_labels(cell: str) -> list[str]:
+    """The labels in a cell of a multi-label set; none in an empty one."""
+    return cell.split(SEPARATOR) if cell else []
+
+
+def label_matrix(cells: Sequence[str], classes: Sequence[str]) -> UInt8[np.ndarray, "N L"]:
+    """1 where an image has a label, else 0.
+
+    Args:
+        cells: `label` of each image of a multi-label set.
+        classes: L names, in the order of the columns.
+
+    Raises:
+        UserError: if an image has a label that is not among `classes`.
+    """
+    column = {name: place for place, name in enumerate(classes)}
+    matrix_NL = np.zeros((len(cells), len(classes)), np.uint8)
+    for row, cell in enumerate(cells):
+        for name in split_labels(cell):
+            require(name in column, "label", f"among the {len(classes)} known ones", name)
+            matrix_NL[row, column[name]] = 1
+    return matrix_NL
 
 
 def read_table(path: Path | str, *, labelled: bool = True) -> Manifest:
     """Read a CSV (comma, semicolon or tab; UTF-8) or Parquet table of images.
 
     `path` and `label` are needed, `split` and `group` are optional, further columns are kept: as
-    text from CSV, typed from Parquet. Paths are relative to the table's folder.
+    text from CSV, typed from Parquet. Paths are relative to the table's folder. A multi-label set
+    has, instead of `label`, a column `labels` with `|` between the names, or one column of 0 and 1
+    for each label (two at least; then every further column of only 0 and 1 is a label). A row
+    without any label stays in the table, unlabelled, with a warning.
 
     Args:
         path: a file that ends in .csv, .tsv, .parquet or .pq.
@@ -123,11 +179,12 @@ def read_table(path: Path | str, *, labelled: bool = True) -> Manifest:
     Raises:
         UserError: naming the column or the row (counted from 1 below the header) if the file is no
             such table, a column is missing, a path is empty, listed twice or outside the folder, a
-            split name is unknown, or a label is empty.
+            split name is unknown, or the one label is empty.
     """
     source = Path(path)
     frame = load_frame(source)
     require(frame.columns.is_unique, source.name, "a table with one column per name", list(frame))
+    frame, multilabel = _gather_labels(frame, source.name)
     needed = ["path", "label"] if labelled else ["path"]
     for name in needed:
         if name not in frame.columns:
@@ -140,12 +197,53 @@ def read_table(path: Path | str, *, labelled: bool = True) -> Manifest:
     }
     root = source.absolute().parent
     columns["path"] = _check_paths(columns["path"], root, source.name)
+    findings: list[Finding] = []
     if labelled and "" in columns["label"]:
         row = columns["label"].index("") + 1
-        raise UserError(f"label in row {row} of {source.name} must be given, got ''")
+        if not multilabel:
+            raise UserError(f"label in row {row} of {source.name} must be given, got ''")
+        findings = unlabelled_findings(columns["path"], columns["label"])
     if "split" in columns:
         columns["split"] = _check_splits(columns["split"], source.name)
-    return build(root, columns, "table")
+    return build(root, columns, "table", findings, multilabel=multilabel)
+
+
+def unlabelled_findings(paths: Sequence[str], labels: Sequence[str]) -> list[Finding]:
+    """One warning for each image of a multi-label set that has no label."""
+    message, advice = "no label is set; not used", "give it a label, or remove the row"
+    return [
+        Finding("warning", "no-label", path, message, advice)
+        for path, label in zip(paths, labels, strict=True)
+        if not label
+    ]
+
+
+def _gather_labels(frame: pd.DataFrame, table: str) -> tuple[pd.DataFrame, bool]:
+    """The table with one column `label`, and whether it is a multi-label set."""
+    if "label" in frame.columns:
+        return frame, False
+    if "labels" in frame.columns:
+        cells = [
+            join_labels(name.strip() for name in cell.split(SEPARATOR) if name.strip())
+            for cell in _texts(frame["labels"])
+        ]
+        return frame.drop(columns="labels").assign(label=cells), True
+    flags = {name: _flags(frame[name]) for name in frame.columns if name not in COLUMNS}
+    known = {str(name): column for name, column in flags.items() if column is not None}
+    if len(known) < 2:
+        return frame, False
+    matrix_NL = np.stack(list(known.values()), axis=1)
+    names = np.array(list(known), dtype=object)
+    cells = [join_labels(names[row_L]) for row_L in matrix_NL]
+    return frame.drop(columns=list(known)).assign(label=cells), True
+
+
+def _flags(column: pd.Series) -> np.ndarray | None:
+    """The column as booleans if it holds nothing but 0 and 1, else None."""
+    texts = _texts(column)
+    if not set(texts) <= {"0", "1", "0.0", "1.0", "True", "False"}:
+        return None
+    return np.array([text in ("1", "1.0", "True") for text in texts], dtype=bool)
 
 
 def split_name(text: str) -> str | None:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
-from likeness.data.manifest import SPLITS
+from likeness.data.manifest import SEPARATOR, SPLITS
 from likeness.errors import UserError, require
 
 Groups = Literal["group", "none"]
@@ -216,7 +216,7 @@ def _assign(
     units = _units(table, groups)
     state = _Places(units, table["label"].tolist(), np.asarray(shares, dtype=np.float64))
     left_over = []
-    for unit in sorted(state.counts, key=lambda u: (-state.counts[u].total(), _key(seed, u), u)):
+    for unit in sorted(state.counts, key=lambda u: (-state.images[u], _key(seed, u), u)):
         free = state.room(unit)
         if free.max() >= 1:
             state.put(unit, _best(free, state.needy()))
@@ -224,7 +224,7 @@ def _assign(
             left_over.append(unit)
     for unit in left_over:
         free = state.room(unit)
-        empty = state.empty() & (state.needy() >= state.counts[unit].total() / 2)
+        empty = state.empty() & (state.needy() >= state.images[unit] / 2)
         first = np.where(state.missing(unit) & (free >= 0.5), free, 0.0)
         needy = np.where(free > 0, state.needy(), -np.inf)
         state.put(unit, _best(empty, first, needy, free))
@@ -236,17 +236,21 @@ class _Places:
 
     def __init__(self, units: list[str], labels: list[str], shares: np.ndarray) -> None:
         self.counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for unit, label in zip(units, labels, strict=True):
-            self.counts[unit][label] += 1
-        self.want = {label: shares * size for label, size in Counter(labels).items()}
+        sizes: Counter[str] = Counter()
+        for unit, cell in zip(units, labels, strict=True):
+            names = cell.split(SEPARATOR)  # a multi-label image counts for each of its labels
+            self.counts[unit].update(names)
+            sizes.update(names)
+        self.want = {label: shares * size for label, size in sizes.items()}
         self.lack = {label: values.copy() for label, values in self.want.items()}
+        self.images = Counter(units)
         self.want_all = shares * len(units)
         self.lack_all = self.want_all.copy()
         self.place_of: dict[str, int] = {}
 
     def put(self, unit: str, place: int) -> None:
         self.place_of[unit] = place
-        self.lack_all[place] -= self.counts[unit].total()
+        self.lack_all[place] -= self.images[unit]
         for label, count in self.counts[unit].items():
             self.lack[label][place] -= count
 
