@@ -1,0 +1,322 @@
+"""Do informative triplets pay on multi-label scenes? Protocol: benchmarks/multilabel_mosaics.md.
+
+    LIKENESS_DATA=... python benchmarks/multilabel_mosaics.py run     resumes where it stopped
+    LIKENESS_DATA=... python benchmarks/multilabel_mosaics.py speed   seconds per epoch, when idle
+    python benchmarks/multilabel_mosaics.py summary                   tables from the recorded runs
+
+Mosaics, models and results stay under runs/ (made of images for academic use); what is kept is
+results/multilabel_mosaics.csv and, per test mosaic, scores in multilabel_mosaics_items.parquet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+HERE = Path(__file__).parent
+TABLE = HERE / "results" / "multilabel_mosaics.csv"
+ITEMS = HERE / "results" / "multilabel_mosaics_items.parquet"
+SPEED = HERE / "results" / "multilabel_mosaics_speed.csv"
+WORK = HERE.parent / "runs" / "multilabel_mosaics"
+
+TILE, SEEDS, EPOCHS = 64, (0, 1, 2), 16
+# split -> (blocks of each class, classes of a region, mosaics)
+SPLITS = {"train": (4, 8, 1600), "val": (1, 6, 400), "test": (2, 6, 800)}
+TRIPLETS = "anchors: 16, positives: 8, negatives: 8"
+LOSS = "loss: {name: triplet, margin: 1.0, squared: true, reduction: all, space: cosine}"
+ARMS = {
+    "informative": f"[{{{LOSS}, miners: [{{name: informative_triplets, {TRIPLETS}}}]}}]",
+    "random": f"[{{{LOSS}, miners: [{{name: random_triplets, {TRIPLETS}}}]}}]",
+    "all": f"[{{{LOSS}}}]",
+}
+MEASURES = ("wap@20", "ndcg@20", "acg@20", "map", "example_f1@20")
+COLUMNS = [
+    *("arm", "seed", "status", *MEASURES, "val_best", "best_epoch", "epoch_95"),
+    *("seconds_per_epoch", "seconds", "threads", "torch", "commit", "date", "note"),
+]
+
+
+def make_mosaics() -> Path:
+    """The mosaics and their table; made once."""
+    from likeness.data.decode import decode
+    from likeness.data.manifest import join_labels
+    from likeness_apps.remote_sensing.layouts import recognise
+
+    out = WORK / "mosaics"
+    if (out / "mosaics.csv").is_file():
+        return out / "mosaics.csv"
+    from PIL import Image
+
+    manifest = recognise(Path(os.environ["LIKENESS_DATA"]) / "aid")
+    generator = np.random.default_rng(0)
+    rows: list[dict[str, str]] = []
+    for split, regions in deal_regions(manifest.table, generator).items():
+        mosaics = SPLITS[split][2]
+        for number in range(mosaics):
+            region = number % len(regions)
+            tiles = draw_tiles(regions[region], generator)
+            north_west, north_east, south_west, south_east = (
+                small(decode(manifest.file(path))) for path, _ in tiles
+            )
+            north = np.concatenate([north_west, north_east], axis=1)
+            south = np.concatenate([south_west, south_east], axis=1)
+            picture = np.concatenate([north, south])
+            path = f"{split}/{number:04d}.png"
+            (out / split).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(out / path)
+            labels = join_labels(label for _, label in tiles)
+            group = f"{split}-region-{region}"
+            rows.append({"path": path, "labels": labels, "split": split, "group": group})
+    pd.DataFrame(rows).to_csv(out / "mosaics.csv", index=False)
+    return out / "mosaics.csv"
+
+
+def deal_regions(
+    table: pd.DataFrame, generator: np.random.Generator
+) -> dict[str, list[list[tuple[str, list[str]]]]]:
+    """Split -> regions -> (class, tiles of one block); each block is in one region."""
+    blocks = {
+        (label, group): part["path"].tolist()
+        for (label, group), part in table.groupby(["label", "group"], sort=True)
+    }
+    classes = sorted(set(table["label"]))
+    dealt: dict[str, list[list[tuple[str, list[str]]]]] = {name: [] for name in SPLITS}
+    order = {
+        label: generator.permutation(sorted(g for k, g in blocks if k == label)).tolist()
+        for label in classes
+    }
+    for split, (per_class, width, _) in SPLITS.items():
+        line: list[tuple[str, list[str]]] = []
+        for _ in range(per_class):  # one round of all classes after another: no class twice nearby
+            shuffled = generator.permutation(classes).tolist()
+            line += [(label, blocks[label, order[label].pop()]) for label in shuffled]
+        dealt[split] = [line[start : start + width] for start in range(0, len(line), width)]
+    return dealt
+
+
+def draw_tiles(
+    region: list[tuple[str, list[str]]], generator: np.random.Generator
+) -> list[tuple[str, str]]:
+    """Four (path, class) from one region, of one to four classes."""
+    names = sorted({label for label, _ in region})
+    chosen = generator.choice(
+        names, size=min(len(names), int(generator.integers(1, 5))), replace=False
+    )
+    labels = [*chosen, *generator.choice(chosen, size=4 - len(chosen))]
+    drawn = []
+    for label in generator.permutation(labels).tolist():
+        paths = [path for name, tiles in region if name == label for path in tiles]
+        drawn.append((paths[int(generator.integers(len(paths)))], label))
+    return drawn
+
+
+def small(tile_HWC: np.ndarray) -> np.ndarray:
+    """A tile at the side that it has in a mosaic."""
+    from PIL import Image
+
+    picture = Image.fromarray(tile_HWC).resize((TILE, TILE), Image.Resampling.BILINEAR)
+    return np.asarray(picture)
+
+
+def train_arm(arm: str, seed: int, epochs: int, run: Path) -> pd.DataFrame:
+    """Train one arm; the log of epochs."""
+    from likeness_apps.remote_sensing.cli import DOMAIN
+    from likeness_apps.shell.train import train
+
+    changes = [
+        f"seed={seed}",
+        f"epochs={epochs}",
+        "workers=0",
+        "monitor=map",
+        "model.embedding_dim=128",
+        "model.image_size=64",
+        "sampler={name: shuffled, batch_size: 64}",
+        "optimiser={name: adamw, lr: 0.001, weight_decay: 0.01}",
+        f"schedule={{name: cosine, warmup_epochs: {min(2, epochs)}}}",
+        "data.augmentation.crop_scale_min=0.8",
+        "objective.classification=null",
+        f"objective.terms={ARMS[arm]}",
+    ]
+    config = "multilabel_triplets"
+    train(DOMAIN, make_mosaics(), run, config=config, changes=changes, resume=True, quiet=True)
+    return pd.read_csv(run / "logs" / "epochs.csv")
+
+
+def run_one(arm: str, seed: int) -> None:
+    """Train and test one arm with one seed, and record it."""
+    began = time.perf_counter()
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"arm": arm, "seed": seed}
+    try:
+        row |= _train_and_test(arm, seed) | {"status": "done"}
+    except Exception as error:
+        row |= {"status": "failed", "note": " ".join(str(error).split())[:300]}
+    row |= _circumstances() | {"seconds": round(time.perf_counter() - began, 1)}
+    new = not TABLE.exists()
+    with TABLE.open("a", newline="") as handle:
+        writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _train_and_test(arm: str, seed: int) -> dict[str, Any]:
+    from likeness.data.manifest import label_matrix
+    from likeness.evaluation.retrieval import retrieval
+    from likeness_apps.remote_sensing.cli import DOMAIN
+    from likeness_apps.shell.evaluate import evaluate
+
+    run, result = WORK / f"{arm}-{seed}", WORK / f"{arm}-{seed}-result"
+    epochs = train_arm(arm, seed, EPOCHS, run)
+    shutil.rmtree(result, ignore_errors=True)
+    evaluate(DOMAIN, run, make_mosaics(), result, quiet=True)
+    said = pd.read_csv(result / "predictions.csv", keep_default_na=False)
+    truth = said[said["status"] == "ok"]
+    classes = sorted({name for cell in truth["truth"] for name in cell.split("|")})
+    table_NL = label_matrix(truth["truth"].tolist(), classes).astype(bool)
+    found = retrieval(np.load(result / "embeddings.npy"), table_NL, metrics=MEASURES)
+    _record_items(arm, seed, truth, found.per_query)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    scores = epochs["val_map"].to_numpy()
+    return {
+        **{name: float(np.nanmean(found.per_query[name])) for name in MEASURES},
+        "val_best": float(np.nanmax(scores)),
+        "best_epoch": int(np.nanargmax(scores)) + 1,
+        "epoch_95": int(np.argmax(scores >= 0.95 * np.nanmax(scores))) + 1,
+        "seconds_per_epoch": round(float(epochs["seconds"].median()), 2),
+    }
+
+
+def _record_items(arm: str, seed: int, truth: pd.DataFrame, per_query: dict[str, Any]) -> None:
+    kept = truth[["path", "group"]].assign(arm=arm, seed=seed)
+    for name in MEASURES:
+        kept[name] = per_query[name]
+    if ITEMS.exists():
+        old = pd.read_parquet(ITEMS)
+        kept = pd.concat([old[(old["arm"] != arm) | (old["seed"] != seed)], kept])
+    temporary = ITEMS.with_suffix(".part")
+    kept.to_parquet(temporary, index=False, compression="zstd")
+    temporary.replace(ITEMS)
+
+
+def measure_speed(rounds: int) -> None:
+    """Seconds of an epoch of every arm in turn, several rounds; all recorded."""
+    rows = []
+    for number in range(1, rounds + 1):
+        for arm in ARMS:
+            run = WORK / f"speed-{arm}"
+            shutil.rmtree(run, ignore_errors=True)
+            seconds = float(train_arm(arm, 0, 2, run)["seconds"].iloc[-1])
+            rows.append({"arm": arm, "round": number, "seconds": seconds} | _circumstances())
+            print(rows[-1], flush=True)
+    pd.DataFrame(rows).to_csv(SPEED, index=False)
+
+
+def _circumstances() -> dict[str, Any]:
+    import torch
+
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "commit": commit,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def finished() -> set[tuple[str, int]]:
+    """Runs that need not be repeated; failed ones are tried again, their rows stay."""
+    if not TABLE.exists():
+        return set()
+    with TABLE.open() as handle:
+        return {(r["arm"], int(r["seed"])) for r in csv.DictReader(handle) if r["status"] == "done"}
+
+
+def summarise() -> None:
+    """The tables of the recorded runs, on the screen and in results/."""
+    from likeness.evaluation.resampling import (
+        Bootstrap,
+        holm,
+        mean_of_sums,
+        mean_sums,
+        two_level_difference,
+    )
+
+    runs, items = pd.read_csv(TABLE), pd.read_parquet(ITEMS)
+    done = runs[runs["status"] == "done"]
+    lines = [
+        "# Multi-label mosaics: results",
+        "",
+        "Protocol: `benchmarks/multilabel_mosaics.md`. Means over seeds.",
+        "",
+        "| triplets | seeds | WMAP@20 | nDCG@20 | ACG@20 | mAP | F1@20 | s/epoch | to 95 % |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    speed = pd.read_csv(SPEED) if SPEED.exists() else None
+    for arm in ARMS:
+        part = done[done["arm"] == arm]
+        values = " | ".join(f"{part[name].mean():.4f}" for name in MEASURES)
+        source = (
+            part["seconds_per_epoch"] if speed is None else speed[speed["arm"] == arm]["seconds"]
+        )
+        last = f"{source.median():.1f} | {part['epoch_95'].median():.0f}"
+        lines.append(f"| {arm} | {len(part)} | {values} | {last} |")
+    rows = []
+    for other in ("random", "all"):
+        for name in ("wap@20", "ndcg@20"):
+            first, second = (
+                [
+                    mean_sums(p[name].to_numpy(), p["group"].to_numpy(dtype=str))
+                    for p in _by_seed(items, arm)
+                ]
+                for arm in ("informative", other)
+            )
+            found = two_level_difference(
+                first, second, mean_of_sums, Bootstrap(replicates=2000, seed=0), shared_groups=True
+            )
+            rows.append((f"informative - {other}, {name}", found))
+    lines += ["", "| comparison | difference | 95 % interval | p (Holm) |", "|---|---|---|---|"]
+    for (name, found), p in zip(rows, holm([f.p_value for _, f in rows]), strict=True):
+        bounds = f"[{found.low:+.4f}, {found.high:+.4f}]"
+        lines.append(f"| {name} | {found.value:+.4f} | {bounds} | {p:.3g} |")
+    text = "\n".join(lines) + "\n"
+    (HERE / "results" / "multilabel_mosaics_summary.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def _by_seed(items: pd.DataFrame, arm: str) -> list[pd.DataFrame]:
+    chosen = items[items["arm"] == arm].sort_values("path")
+    return [chosen[chosen["seed"] == seed] for seed in SEEDS]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=("mosaics", "run", "speed", "summary"))
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    if options.command == "mosaics":
+        print(make_mosaics())
+    elif options.command == "run":
+        for seed in SEEDS:
+            for arm in ARMS:
+                if (arm, seed) not in finished():
+                    print(f"{arm}, seed {seed}", flush=True)
+                    run_one(arm, seed)
+    elif options.command == "speed":
+        measure_speed(options.rounds)
+    else:
+        summarise()
+
+
+if __name__ == "__main__":
+    main()
