@@ -69,3 +69,20 @@ def test_closing_drops_what_has_not_begun():
 def test_numbers_below_one_are_refused(name):
     with pytest.raises(UserError, match=f"{name} must be >= 1, got 0"):
         list(prefetched([1], abs, **{"threads": 1, "ahead": 1, name: 0}))
+
+
+def test_torch_computes_with_one_thread_in_each_of_these():
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        inside = list(prefetched(range(8), lambda _: torch.get_num_threads(), threads=2))
+        later = []
+        fresh = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+        fresh.start()
+        fresh.join()
+        assert inside == [1] * 8
+        assert (torch.get_num_threads(), later) == (3, [3])
+    finally:
+        torch.set_num_threads(before)

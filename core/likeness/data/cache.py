@@ -6,15 +6,16 @@ Legend: N images, S side, C bands.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int64, Shaped
 
-from likeness.data.decode import DecodeError, decode
+from likeness.data.decode import DecodeError, decode_full
+from likeness.data.decoded import pixel_type
 from likeness.data.transforms import Augmentation, Preprocessing, match_bands, resize_image
 from likeness.errors import require
 from likeness.threads import prefetched
@@ -33,11 +34,13 @@ class ImageCache:
         images_NSSC: the pixels of the rows that could be kept, in the order of the rows.
         slots: for each row its place in `images_NSSC`, or -1.
         failed: row -> reason, for rows that cannot be decoded.
+        narrow: row -> type, for rows whose own type is narrower than the array's.
     """
 
     images_NSSC: Shaped[np.ndarray, "N S S C"]
     slots: Int64[np.ndarray, " R"]
     failed: dict[int, str]
+    narrow: Mapping[int, np.dtype] = field(default_factory=dict)
 
     @property
     def side(self) -> int:
@@ -45,9 +48,12 @@ class ImageCache:
         return int(self.images_NSSC.shape[1])
 
     def get(self, row: int) -> Shaped[np.ndarray, "S S C"] | None:
-        """The image of a row, or None if it is not kept."""
+        """The image of a row as `load_image` gave it, or None if it is not kept."""
         slot = int(self.slots[row])
-        return self.images_NSSC[slot] if slot >= 0 else None
+        if slot < 0:
+            return None
+        kept_SSC: np.ndarray = self.images_NSSC[slot]
+        return kept_SSC.astype(self.narrow[row]) if row in self.narrow else kept_SSC
 
 
 def load_side(preprocessing: Preprocessing, augmentation: Augmentation | None) -> int:
@@ -69,16 +75,24 @@ def load_image(
 
     Args:
         path: the file, or its bytes.
-        preprocessing: bands, size and how to resize.
+        preprocessing: which bands, their type, size and how to resize.
         side: default `preprocessing.size`.
 
+    Returns:
+        The square in the type of `decode`; float32 with NaN where the file says "no data", if it
+        says so of any pixel.
+
     Raises:
-        DecodeError: naming the file, if it cannot be decoded or has other bands.
+        DecodeError: naming the file, if it cannot be decoded, has other bands, or numbers of
+            another type than `preprocessing.dtype`.
     """
     side = preprocessing.size if side is None else side
-    image_HWC = decode(path, min_side=side)
+    decoded = decode_full(path, min_side=side, bands=preprocessing.band_numbers)
     try:
-        image_HWC = match_bands(image_HWC, preprocessing.bands)
+        found, wanted = pixel_type(decoded.dtype), preprocessing.dtype
+        if wanted is not None and found != wanted:
+            raise DecodeError(f"{found} pixels where {wanted} are expected")
+        image_HWC = match_bands(decoded.measured_HWC, preprocessing.bands)
     except DecodeError as error:
         raise DecodeError(error.reason, None if isinstance(path, bytes) else path) from None
     return resize_image(image_HWC, preprocessing, side=side)
@@ -96,8 +110,9 @@ def fill_cache(
 ) -> ImageCache | None:
     """Decode and resize every image into one array.
 
-    The result does not depend on `threads`. A bad file is noted in `failed` and stops nothing. All
-    images in the array have the dtype of the first good one; images of another dtype are not kept.
+    The result does not depend on `threads`. A bad file is noted in `failed` and stops nothing.
+    Images of several types (one with no-data pixels is float32 among integers) are all held in the
+    widest; while the array is widened, the narrow one is there besides.
 
     Args:
         root: the folder that `paths` are relative to.
@@ -123,20 +138,32 @@ def fill_cache(
     rows, bands = len(paths), preprocessing.bands
     if rows * side * side * bands > limit_bytes:  # a byte per pixel is the least
         return None
-    images: np.ndarray | None = None
-    slots, failed, filled = np.full(rows, -1, np.int64), dict[int, str](), 0
+    images = np.empty((0, side, side, bands), np.uint8)
+    slots, failed = np.full(rows, -1, np.int64), dict[int, str]()
+    own: list[np.dtype] = []  # of each kept image
     for row, result in enumerate(prefetched(paths, load, threads=threads)):
         if isinstance(result, DecodeError):
             failed[row] = result.reason
         else:
-            if images is None:
-                if rows * result.nbytes > limit_bytes:
+            dtype = np.promote_types(images.dtype, result.dtype)
+            if not own or dtype != images.dtype:
+                if rows * result.size * dtype.itemsize > limit_bytes:
                     return None
-                images = np.empty((rows, side, side, bands), result.dtype)
-            if result.dtype == images.dtype:
-                images[filled], slots[row] = result, filled
-                filled += 1
+                images = _widened(images, len(own), rows, dtype)
+            images[len(own)], slots[row] = result, len(own)
+            own.append(result.dtype)
         if on_progress is not None:
             on_progress(row + 1, rows)
-    kept = np.empty((0, side, side, bands), np.uint8) if images is None else images[:filled]
-    return ImageCache(kept, slots, failed)
+    kept = images[: len(own)]
+    narrow = {row: own[slot] for row, slot in enumerate(slots.tolist()) if slot >= 0}
+    narrow = {row: dtype for row, dtype in narrow.items() if dtype != kept.dtype}
+    return ImageCache(kept, slots, failed, narrow)
+
+
+def _widened(
+    images_NSSC: Shaped[np.ndarray, "N S S C"], used: int, rows: int, dtype: np.dtype
+) -> Shaped[np.ndarray, "R S S C"]:
+    """Room for `rows` images of a type, the first `used` filled with those there are."""
+    wide = np.empty((rows, *images_NSSC.shape[1:]), dtype)
+    wide[:used] = images_NSSC[:used]
+    return wide

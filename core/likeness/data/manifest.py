@@ -55,6 +55,7 @@ class Manifest:
         layout: what was recognised; also the name of the dataset card where there is one.
         findings: what was noticed while recognising.
         multilabel: whether an image may have several labels.
+        band_names: the bands of the files in their order, where the layout fixes them; else ().
     """
 
     root: Path
@@ -62,6 +63,7 @@ class Manifest:
     layout: str
     findings: tuple[Finding, ...] = ()
     multilabel: bool = False
+    band_names: tuple[str, ...] = ()
 
     @property
     def classes(self) -> list[str]:

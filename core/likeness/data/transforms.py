@@ -6,7 +6,7 @@ Legend: H height, W width, C bands, S side of a square. Any number of bands work
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -17,9 +17,12 @@ from torch import Tensor
 
 from likeness.config import Spec
 from likeness.data.decode import DecodeError
+from likeness.data.resample import Box, resample
 
+PixelType = Literal["uint8", "uint16", "int16", "float32"]
 IMAGENET_MEAN = [0.485, 0.456, 0.406]
 IMAGENET_STD = [0.229, 0.224, 0.225]
+_MODES = {1: "L", 3: "RGB", 4: "CMYK"}  # of four bands, the mode that takes none for alpha
 _FIXED_DRAWS = 7  # random numbers per image beside one for each band
 
 
@@ -33,6 +36,13 @@ class Preprocessing(Spec):
         mean: per band, subtracted after division by `scale`.
         std: per band, divided by after that.
         scale: 255 for 8-bit images, 10000 for Sentinel-2 reflectances, ...
+        band_numbers: which bands of a file are read, in this order, from 1; null reads all but
+            alpha.
+        band_names: what the training images call them.
+        dtype: type of the pixels in the files; others are refused. null takes any.
+        resolution: ground size of a pixel of the training images in metres (the median); null is
+            unknown.
+        chip: side of the training images in pixels (the median); null is unknown.
     """
 
     bands: int = Field(default=3, ge=1)
@@ -41,6 +51,11 @@ class Preprocessing(Spec):
     mean: list[float]
     std: list[float]
     scale: float = Field(default=255.0, gt=0)
+    band_numbers: list[Annotated[int, Field(ge=1)]] | None = None
+    band_names: list[str] | None = None
+    dtype: PixelType | None = None
+    resolution: float | None = Field(default=None, gt=0)
+    chip: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _one_number_per_band(self) -> Preprocessing:
@@ -49,6 +64,10 @@ class Preprocessing(Spec):
                 raise ValueError(f"such that {name} has one number for each of {self.bands} bands")
         if min(self.std) <= 0:
             raise ValueError("such that every std is > 0")
+        for name, chosen in (("band_numbers", self.band_numbers), ("band_names", self.band_names)):
+            repeated = chosen is not None and len(chosen) == 1 and self.bands == 3
+            if chosen is not None and len(chosen) != self.bands and not repeated:
+                raise ValueError(f"such that {name} has one entry for each of {self.bands} bands")
         return self
 
 
@@ -105,7 +124,8 @@ def resize_image(
     left = top = 0.0
     if preprocessing.resize == "centre-crop":
         left, top = max(0.0, (width - height) / 2), max(0.0, (height - width) / 2)
-    return _resample(image_HWC, side, side, (left, top, width - left, height - top))
+    box = (left, top, width - left, height - top)
+    return _cast(_resample(image_HWC, side, side, box), image_HWC.dtype)
 
 
 def to_tensor(
@@ -136,7 +156,8 @@ def augment(
     is switched on, so switching one change off leaves the others as they were.
 
     Args:
-        image_HWC: any dtype; values are clipped to the range of integer types.
+        image_HWC: any dtype; values are clipped to the range of integer types. Values that are
+            not finite (no data) stay so and touch no others.
         spec: what may change.
         generator: where the random numbers come from.
         size: side of the square that comes out; None keeps the height and width. An image that is
@@ -150,9 +171,11 @@ def augment(
     tall, wide = (height, width) if size is None else (size, size)
     factor = math.sqrt(spec.crop_scale_min + draws[0] * (1.0 - spec.crop_scale_min))
     left, top = draws[1] * width * (1.0 - factor), draws[2] * height * (1.0 - factor)
-    box = (left, top, min(left + width * factor, width), min(top + height * factor, height))
-    image_HWC = _resample(image_HWC, tall, wide, box)
-    image_HWC = _recolour(image_HWC, spec, draws[5], draws[6], draws[_FIXED_DRAWS:])
+    right, bottom = left + width * factor, top + height * factor
+    box = (left, top, min(right, float(width)), min(bottom, float(height)))
+    changed_HWC = _resample(image_HWC, tall, wide, box)
+    changed_HWC = _recolour(changed_HWC, spec, draws[5], draws[6], draws[_FIXED_DRAWS:])
+    image_HWC = _cast(changed_HWC, image_HWC.dtype)
     if spec.flips and draws[3] < 0.5:
         image_HWC = image_HWC[:, ::-1]
     if not spec.rotate90:
@@ -175,8 +198,7 @@ def _recolour(
     spread = 1.0 + spec.contrast * (2.0 * contrast - 1.0)
     gains_C = light * spread * (1.0 + spec.colour * (2.0 * colours_C - 1.0))
     # Of two draws that cancel, the mean decides: contrast turns about it.
-    mean = np.nanmean(image_HWC) if image_HWC.dtype.kind == "f" else image_HWC.mean()
-    offset = (1.0 - spread) * light * float(mean)
+    offset = (1.0 - spread) * light * _mean(image_HWC)
     if image_HWC.dtype == np.uint8:
         # A table of 256 entries per band is four times as fast as arithmetic on the pixels.
         entries = np.clip(np.arange(256) * gains_C[:, None] + (offset + 0.5), 0, 255)
@@ -188,36 +210,43 @@ def _recolour(
         ]
         out_CHW = np.frombuffer(bytearray().join(mapped), np.uint8).reshape(planes_CHW.shape)
         return out_CHW.transpose(1, 2, 0)
-    return _cast(image_HWC * gains_C.astype(np.float32) + np.float32(offset), image_HWC.dtype)
+    changed_HWC: np.ndarray = image_HWC * gains_C.astype(np.float32)
+    changed_HWC += np.float32(offset)
+    return changed_HWC
+
+
+def _mean(image_HWC: Shaped[np.ndarray, "H W C"]) -> float:
+    """Of the finite values; 0 if there is none."""
+    mean = float(image_HWC.mean(dtype=np.float64))
+    if math.isfinite(mean):
+        return mean
+    finite = image_HWC[np.isfinite(image_HWC)]
+    return float(finite.mean(dtype=np.float64)) if finite.size else 0.0
 
 
 def _resample(
-    image_HWC: Shaped[np.ndarray, "H W C"],
-    tall: int,
-    wide: int,
-    box: tuple[float, float, float, float],
+    image_HWC: Shaped[np.ndarray, "H W C"], tall: int, wide: int, box: Box
 ) -> Shaped[np.ndarray, "tall wide C"]:
-    """Resize the part of an image inside `box` = (left, top, right, bottom), antialiased."""
+    """Resize the part of an image inside `box`, antialiased.
+
+    8-bit images of one, three or four bands by Pillow, which is fastest there; everything else in
+    float32, not yet rounded.
+    """
     height, width, bands = image_HWC.shape
     if (height, width) == (tall, wide) and box == (0, 0, width, height):
         return image_HWC
-    if image_HWC.dtype == np.uint8 and bands == 3:
-        image = Image.fromarray(np.ascontiguousarray(image_HWC))
-        return np.asarray(image.resize((wide, tall), Image.Resampling.BILINEAR, box=box))
-    # Band by band: Pillow would take a fourth band for alpha, and knows no other counts.
-    out = np.empty((tall, wide, bands), image_HWC.dtype)
-    kind = np.uint8 if image_HWC.dtype == np.uint8 else np.float32
-    for band in range(bands):
-        plane = Image.fromarray(np.ascontiguousarray(image_HWC[..., band], dtype=kind))
-        resized = np.asarray(plane.resize((wide, tall), Image.Resampling.BILINEAR, box=box))
-        out[..., band] = _cast(resized, image_HWC.dtype)
-    return out
+    if image_HWC.dtype == np.uint8 and bands in _MODES:
+        image = Image.frombytes(_MODES[bands], (width, height), image_HWC.tobytes())
+        resized = image.resize((wide, tall), Image.Resampling.BILINEAR, box=box)
+        return np.asarray(resized).reshape(tall, wide, bands)
+    return resample(image_HWC, tall, wide, box)
 
 
 def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Rounded and clipped where `dtype` is an integer type."""
+    """Rounded and clipped where `dtype` is an integer type and `values` are not of it."""
     if dtype.kind == "f" or values.dtype == dtype:
         return values.astype(dtype, copy=False)
     limits = np.iinfo(dtype)
-    rounded: np.ndarray = np.clip(np.rint(values), limits.min, limits.max)
+    rounded: np.ndarray = np.rint(values)
+    np.clip(rounded, limits.min, limits.max, out=rounded)
     return rounded.astype(dtype)

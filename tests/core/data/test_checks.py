@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from fixtures.scenes import save, texture, write_folders, write_geotiff
-from likeness.data.checks import check, drop_unreadable, near_pairs
+from likeness.data.checks import check, drop_unreadable
 from likeness.data.findings import Finding
 from likeness.data.manifest import build, images_in
+from likeness.data.twins import near_pairs
 from likeness.errors import UserError
 
 DATA = os.environ.get("LIKENESS_DATA")
@@ -116,10 +117,19 @@ def test_tiny_constant_and_mixed_types(tmp_path):
     save(tmp_path / "flat.png", np.full((32, 32, 3), 7, np.uint8))
     save(tmp_path / "tiny.png", texture(0, 5, side=15))
     write_geotiff(tmp_path / "deep.tif", texture(0, 6, dtype="uint16"))
+    save(tmp_path / "grey.png", texture(0, 7)[..., :1])
     result = check(images_in(tmp_path))
     told = {(f.code, f.path) for f in result.findings}
-    assert told == {("constant", "flat.png"), ("tiny", "tiny.png"), ("mixed-dtype", "deep.tif")}
-    assert result.errors == ()
+    assert told == {
+        ("constant", "flat.png"),
+        ("tiny", "tiny.png"),
+        ("unusable", "deep.tif"),
+        ("grey", "grey.png"),
+    }
+    (deep,) = result.errors
+    assert deep.message == "uint16 pixels where uint8 are expected"
+    dtypes = result.table.set_index("path")["dtype"]
+    assert (dtypes["deep.tif"], dtypes["grey.png"]) == ("uint16", "uint8")
     assert not found(check(images_in(tmp_path), min_side=15), "tiny")
 
 
@@ -128,19 +138,87 @@ def test_no_data_pixels(tmp_path):
     holes, infinite, nothing = whole.copy(), whole.copy(), np.full_like(whole, np.nan)
     holes[:8] = np.nan
     infinite[0, 0, 0], infinite[0, 0, 1] = np.inf, -np.inf
-    counted = np.maximum(texture(1, 0, dtype="uint16"), 1)
-    counted[:16] = 0
     write_geotiff(tmp_path / "whole.tif", whole)
     write_geotiff(tmp_path / "holes.tif", holes)
     write_geotiff(tmp_path / "infinite.tif", infinite)
     write_geotiff(tmp_path / "nothing.tif", nothing)
-    write_geotiff(tmp_path / "counted.tif", counted, nodata=0)
     result = check(images_in(tmp_path))
     messages = {f.path: f.message for f in found(result, "no-data")}
-    assert set(messages) == {"holes.tif", "infinite.tif", "counted.tif"}
+    assert set(messages) == {"holes.tif", "infinite.tif"}
     assert messages["holes.tif"].startswith("25.0% ")
-    assert messages["counted.tif"].startswith("50.0% ")
     assert [f.path for f in found(result, "unusable")] == ["nothing.tif"]
+
+
+def test_no_data_pixels_of_integers(tmp_path):
+    counted = np.maximum(texture(1, 0, dtype="int16"), 1)
+    write_geotiff(tmp_path / "whole.tif", counted, nodata=-1)
+    half, nothing = counted.copy(), np.full_like(counted, -1)
+    half[:16] = -1
+    write_geotiff(tmp_path / "half.tif", half, nodata=-1)
+    write_geotiff(tmp_path / "nothing.tif", nothing, nodata=-1)
+    result = check(images_in(tmp_path))
+    (told,) = found(result, "no-data")
+    assert told.path == "half.tif"
+    assert told.message.startswith("50.0% ")
+    (empty,) = found(result, "unusable")
+    assert (empty.path, empty.message) == ("nothing.tif", "no valid pixel")
+    assert set(result.table["dtype"]) == {"int16"}
+
+
+def placed(path, seed, crs="EPSG:32632", size=10.0, at=(500_000.0, 5_000_000.0)):
+    return write_geotiff(
+        path, texture(0, seed), crs=crs, transform=(size, 0, at[0], 0, -size, at[1])
+    )
+
+
+def test_places_are_columns(tmp_path):
+    placed(tmp_path / "a.tif", 0)
+    placed(tmp_path / "b.tif", 1, size=9.5)
+    result = check(images_in(tmp_path))
+    assert result.findings == ()
+    first = result.table.set_index("path").loc["a.tif"]
+    assert first["crs"] == "EPSG:32632"
+    edges = [first[name] for name in ("left", "bottom", "right", "top")]
+    assert edges == [500_000.0, 4_999_680.0, 500_320.0, 5_000_000.0]
+    assert result.table["resolution"].tolist() == [10.0, 9.5]
+
+
+def test_images_without_a_crs_among_others(tmp_path):
+    placed(tmp_path / "a.tif", 0)
+    save(tmp_path / "b.png", texture(0, 1))
+    (told,) = check(images_in(tmp_path)).findings
+    assert (told.level, told.code, told.path) == ("warning", "no-crs", "b.png")
+    (tmp_path / "a.tif").unlink()
+    result = check(images_in(tmp_path))
+    assert result.findings == ()  # a set without any place is nothing to warn of
+    assert result.table["crs"].tolist() == [""]
+    assert result.table["resolution"].isna().all()
+
+
+def test_several_ground_resolutions(tmp_path):
+    placed(tmp_path / "a.tif", 0)
+    placed(tmp_path / "b.tif", 1, size=10.9)
+    assert check(images_in(tmp_path)).findings == ()
+    placed(tmp_path / "c.tif", 2, size=30.0)
+    placed(tmp_path / "d.tif", 3, size=10.0)
+    (told,) = check(images_in(tmp_path)).findings
+    assert (told.level, told.code, told.path) == ("warning", "mixed-resolution", "c.tif")
+    assert "30 m" in told.message
+    assert "from which 1 images differ" in told.message
+
+
+def test_chosen_bands_are_what_is_checked(tmp_path):
+    whole = texture(0, 0, bands=5)
+    whole[..., 3] = 7
+    write_geotiff(tmp_path / "a.tif", whole)
+    save(tmp_path / "b.png", texture(0, 1))
+    result = check(images_in(tmp_path), band_numbers=[4])
+    assert result.table["bands"].tolist() == [1, 0]
+    assert {(f.code, f.path) for f in result.findings} == {
+        ("constant", "a.tif"),
+        ("unreadable", "b.png"),
+    }
+    assert found(result, "unreadable")[0].message == "band 4 where the file has 3"
 
 
 def test_exact_duplicates_are_found_by_their_pixels(tmp_path):

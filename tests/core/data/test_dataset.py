@@ -9,8 +9,9 @@ from torch.utils.data import DataLoader
 from fixtures.scenes import save, texture, write_folders, write_geotiff
 from likeness.data.cache import fill_cache, load_image, load_side
 from likeness.data.dataset import ImageRows, clean_batches
-from likeness.data.decode import DecodeError
+from likeness.data.decode import DecodeError, decode_full
 from likeness.data.manifest import images_in
+from likeness.data.statistics import band_statistics
 from likeness.data.transforms import Augmentation, Preprocessing, to_tensor
 from likeness.errors import UserError
 
@@ -128,21 +129,90 @@ def test_an_array_over_the_limit_is_not_made(scenes):
     assert fill_cache(*scenes, PREPARED, limit_bytes=size).images_NSSC.nbytes == size
 
 
-def test_sixteen_bit_sets_count_two_bytes_and_odd_types_stay_on_disk(tmp_path):
-    for n in range(3):
-        write_geotiff(tmp_path / f"{n}.tif", texture(0, n, bands=5, dtype="uint16"))
-    write_geotiff(tmp_path / "3.tif", texture(0, 3, bands=5, dtype="float32"))
-    prepared = Preprocessing(bands=5, size=16, mean=[0.0] * 5, std=[1.0] * 5, scale=65535.0)
-    paths = [f"{n}.tif" for n in range(4)]
-    size = 4 * 16 * 16 * 5
-    assert fill_cache(tmp_path, paths, prepared, limit_bytes=size) is None
-    cache = fill_cache(tmp_path, paths, prepared, limit_bytes=2 * size)
+def deep(**options):
+    numbers = {"bands": 5, "size": 16, "mean": [0.1] * 5, "std": [0.2] * 5, "scale": 65535.0}
+    return Preprocessing(**{**numbers, **options})
+
+
+def write_deep(root, holes=()):
+    """Four images of five 16-bit bands; 0 means "no data", which those in `holes` have."""
+    for n in range(4):
+        image = np.maximum(texture(0, n, bands=5, dtype="uint16"), 1)
+        if n in holes:
+            image[4:12, 4:12] = 0
+        write_geotiff(root / f"{n}.tif", image, nodata=0)
+    return root, [f"{n}.tif" for n in range(4)]
+
+
+def test_sixteen_bit_sets_count_two_bytes(tmp_path):
+    scenes, size = write_deep(tmp_path), 4 * 16 * 16 * 5
+    assert fill_cache(*scenes, deep(), limit_bytes=2 * size - 1) is None
+    cache = fill_cache(*scenes, deep(), limit_bytes=2 * size)
     assert cache.images_NSSC.dtype == np.uint16
-    assert cache.slots.tolist() == [0, 1, 2, -1]
-    assert cache.failed == {}
-    assert cache.get(3) is None
-    rows = ImageRows(tmp_path, paths, prepared, cache=cache)
-    assert torch.isfinite(rows[3][0]).all()
+    assert cache.slots.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("holes", [(0,), (2,), (0, 1, 2, 3)])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_images_with_holes_are_cached_beside_whole_ones(tmp_path, holes, threads):
+    root, paths = write_deep(tmp_path, holes)
+    size, prepared = 4 * 16 * 16 * 5, deep()
+    assert fill_cache(root, paths, prepared, limit_bytes=4 * size - 1) is None
+    augmentation = Augmentation()
+    plain = ImageRows(root, paths, prepared, augmentation=augmentation)
+    wanted = [(plain[row, 3, row][0], load_image(root / paths[row], prepared)) for row in range(4)]
+    side = load_side(prepared, augmentation)
+    cache = fill_cache(root, paths, prepared, side=side, threads=threads)
+    clean = fill_cache(root, paths, prepared, threads=threads, limit_bytes=4 * size)
+    for path in paths:
+        (root / path).unlink()  # from here on, all pixels come from the cache
+    assert cache.images_NSSC.dtype == np.float32
+    assert cache.slots.tolist() == [0, 1, 2, 3]
+    cached = ImageRows(root, paths, prepared, augmentation=augmentation, cache=cache)
+    for row, (augmented, loaded) in enumerate(wanted):
+        assert torch.equal(cached[row, 3, row][0], augmented)
+        assert clean.get(row).dtype == loaded.dtype == (np.float32 if row in holes else np.uint16)
+        np.testing.assert_array_equal(clean.get(row), loaded)
+
+
+def test_no_data_becomes_the_mean_and_spoils_nothing_else(tmp_path):
+    root, paths = write_deep(tmp_path, holes=(1,))
+    loaded = load_image(root / paths[1], deep())
+    missing = np.isnan(loaded)
+    assert missing[2:6, 2:6].all()  # the 8 x 8 pixels of 32 x 32, at half the size
+    assert missing.sum() == 16 * 5
+    assert (to_tensor(loaded, deep()).permute(1, 2, 0).numpy()[missing] == 0).all()
+
+
+def test_only_the_chosen_bands_are_loaded(tmp_path):
+    root, paths = write_deep(tmp_path)
+    chosen = deep(bands=2, mean=[0.1] * 2, std=[0.2] * 2, band_numbers=[5, 2])
+    np.testing.assert_array_equal(
+        load_image(root / paths[0], chosen), load_image(root / paths[0], deep())[..., [4, 1]]
+    )
+    with pytest.raises(DecodeError, match=r"0\.tif.*band 6 where the file has 5"):
+        load_image(root / paths[0], chosen.model_copy(update={"band_numbers": [6, 2]}))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected", "reason"),
+    [
+        ("uint16", "uint8", "uint16 pixels where uint8 are expected"),
+        ("uint8", "uint16", "uint8 pixels where uint16 are expected"),
+        ("int16", "float32", "int16 pixels where float32 are expected"),
+        ("float64", "float32", None),
+        ("int32", "float32", None),
+        ("int16", None, None),
+        ("int16", "int16", None),
+    ],
+)
+def test_numbers_of_another_type_are_refused(tmp_path, dtype, expected, reason):
+    path = write_geotiff(tmp_path / "a.tif", texture(0, 0, bands=5, dtype=dtype))
+    if reason is None:
+        assert load_image(path, deep(dtype=expected)).shape == (16, 16, 5)
+    else:
+        with pytest.raises(DecodeError, match=f"a.tif.*{reason}"):
+            load_image(path, deep(dtype=expected))
 
 
 def test_nothing_readable_and_nothing_at_all(tmp_path):
@@ -210,3 +280,26 @@ def test_real_scenes_from_cache_and_from_disk():
     plain = ImageRows(root, paths, prepared, augmentation=augmentation)
     for row in range(0, len(paths), 7):
         assert torch.equal(cached[row, 1, row][0], plain[row, 1, row][0])
+
+
+@pytest.mark.data
+@pytest.mark.skipif(DATA is None, reason="LIKENESS_DATA is unset")
+def test_real_chips_of_thirteen_bands():
+    root = Path(DATA, "layouts", "torchgeo", "eurosat", "ds")
+    paths = sorted(str(p.relative_to(root)) for p in root.rglob("*.tif"))
+    assert len(paths) >= 2
+    mean, std = band_statistics(root, paths, scale=10_000.0)
+    prepared = Preprocessing(
+        bands=13, size=48, mean=mean, std=std, scale=10_000.0, dtype="uint16", resolution=10.0
+    )
+    augmentation = Augmentation()
+    cache = fill_cache(root, paths, prepared, side=load_side(prepared, augmentation))
+    assert (cache.failed, cache.images_NSSC.dtype) == ({}, np.uint16)
+    cached = ImageRows(root, paths, prepared, augmentation=augmentation, cache=cache)
+    plain = ImageRows(root, paths, prepared, augmentation=augmentation)
+    for row in range(len(paths)):
+        assert torch.equal(cached[row, 1, row][0], plain[row, 1, row][0])
+        assert cached[row][0].abs().max() < 20
+    places = [decode_full(root / path).place for path in paths]
+    assert {place.crs for place in places} == {"EPSG:32635", "EPSG:32632"}
+    assert [place.resolution_m() for place in places] == pytest.approx([10, 10], rel=1e-3)

@@ -1,19 +1,22 @@
 import io
+import os
 import struct
 import subprocess
 import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fixtures.scenes import save, texture, write_geotiff
-from likeness.data.decode import DecodeError, decode, decode_full, read_bytes
+from likeness.data.decode import DecodeError, band_names, decode, decode_full, read_bytes
 from likeness.errors import UserError
 
+DATA = os.environ.get("LIKENESS_DATA")
 IMAGE = texture(1, 0, side=40)[:, :32]
 
 
@@ -224,9 +227,115 @@ def test_the_error_names_the_file(tmp_path):
     with pytest.raises(DecodeError) as caught:
         decode(path)
     assert str(caught.value) == f"image must be readable, got {str(path)!r}: {caught.value.reason}"
-    for missing in (tmp_path / "none.jpg", tmp_path):
-        with pytest.raises(DecodeError, match="no such file"):
+    for missing, reason in (
+        (tmp_path / "none.jpg", "no such file"),
+        (tmp_path, "a folder without a TIFF in it"),
+    ):
+        with pytest.raises(DecodeError, match=reason):
             read_bytes(missing)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_a_requested_band_is_read_even_if_it_is_called_alpha(tmp_path, dtype):
+    four = texture(0, 0, bands=4, dtype=dtype)
+    path = write_geotiff(tmp_path / "a.tif", four, photometric="RGB", alpha="YES")
+    np.testing.assert_array_equal(decode(path), four[..., :3])
+    np.testing.assert_array_equal(decode(path, bands=[4, 1]), four[..., [3, 0]])
+    np.testing.assert_array_equal(decode(path, bands=[1, 2, 3, 4]), four)
+    with pytest.raises(DecodeError, match="band 9 where the file has 4"):
+        decode(path, bands=[1, 9])
+
+
+def test_bands_of_pictures_are_numbered_with_alpha():
+    rgba = np.dstack([IMAGE, np.full(IMAGE.shape[:2], 9, np.uint8)])
+    data = encode(rgba, "PNG")
+    np.testing.assert_array_equal(decode(data, bands=[4, 2]), rgba[..., [3, 1]])
+    np.testing.assert_array_equal(decode(encode(IMAGE, "PNG"), bands=[3, 3]), IMAGE[..., [2, 2]])
+    palette = Image.fromarray(IMAGE).quantize(16)
+    colours = np.asarray(palette.convert("RGB"))
+    for form in ("PNG", "TIFF"):
+        np.testing.assert_array_equal(decode(encode(palette, form), bands=[2]), colours[..., 1:2])
+    with pytest.raises(DecodeError, match="band 2 where the file has 1"):
+        decode(encode(IMAGE[..., 0], "PNG"), bands=[2])
+    with pytest.raises(DecodeError, match="band 0 where the file has 3"):
+        decode(encode(IMAGE, "PNG"), bands=[0])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [("int16", -32768), ("int16", 7), ("int32", -9999), ("float64", -1.7976931348623157e308)],
+)
+def test_other_numbers_keep_their_values_and_lose_no_data(tmp_path, dtype, nodata):
+    limits = (-(2**15), 2**15 - 1) if dtype == "int16" else (-(2**23), 2**23)
+    values = np.random.default_rng(0).integers(*limits, (9, 8, 3)).astype(dtype)
+    values[2, 3] = nodata
+    decoded = decode_full(write_geotiff(tmp_path / "a.tif", values, nodata=nodata))
+    assert (decoded.dtype, decoded.nodata) == (dtype, nodata)
+    wanted = np.where(values == nodata, np.nan, values.astype(np.float64))
+    np.testing.assert_array_equal(decoded.pixels_HWC, wanted)
+    assert decoded.measured_HWC is decoded.pixels_HWC
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_unsigned_images_become_float_only_where_pixels_are_missing(tmp_path, dtype):
+    values = np.arange(1, 61).reshape(5, 6, 2).astype(dtype)
+    whole = decode_full(write_geotiff(tmp_path / "whole.tif", values, nodata=0))
+    assert whole.measured_HWC.dtype == dtype
+    values[1, 1, 0] = values[4, 4, 1] = 0
+    holes = decode_full(write_geotiff(tmp_path / "holes.tif", values, nodata=0))
+    np.testing.assert_array_equal(holes.pixels_HWC, values)
+    wanted = np.where(values == 0, np.nan, values.astype(np.float32))
+    assert holes.measured_HWC.dtype == np.float32
+    np.testing.assert_array_equal(holes.measured_HWC, wanted)
+
+
+@pytest.mark.parametrize("text", ["-9999", "nan", "0.5", "70000"])
+def test_a_no_data_value_that_the_type_cannot_hold_is_nowhere(text):
+    grey = Image.fromarray(IMAGE[..., 0].astype(np.uint16))
+    decoded = decode_full(encode(grey, "TIFF", tiffinfo={42113: text}))  # GDAL's own tag
+    assert decoded.measured_HWC.dtype == np.uint16
+    np.testing.assert_array_equal(decoded.measured_HWC, IMAGE[..., :1])
+
+
+def test_names_and_place_come_with_the_pixels(tmp_path):
+    names = ("B02", "", "nir")
+    path = write_geotiff(tmp_path / "a.tif", texture(0, 0, bands=3), names=names)
+    decoded = decode_full(path)
+    assert decoded.names == band_names(path) == names
+    assert decode_full(path, bands=[3, 1]).names == ("nir", "B02")
+    assert decoded.place.crs == "EPSG:32632"
+    assert decoded.place.transform == (10, 0, 500_000, 0, -10, 5_000_000)
+    assert (decoded.place.width, decoded.place.height) == (32, 32)
+    picture = save(tmp_path / "b.png", IMAGE)
+    assert (decode_full(picture).names, decode_full(picture).place) == (("",) * 3, None)
+    assert band_names(picture) == ("",) * 3
+    assert decode_full(encode(IMAGE, "TIFF")).place is None
+    assert decode_full(encode(IMAGE, "TIFF")).dtype == decode_full(picture).dtype == "uint8"
+    four = write_geotiff(tmp_path / "c.tif", texture(0, 0, bands=4), photometric="RGB", alpha="YES")
+    assert len(band_names(four)) == 4
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 0.99])
+@pytest.mark.parametrize("options", [{}, {"compress": "deflate"}, {"interleave": "band"}])
+def test_big_tiffs_cut_in_a_tile_raise(tmp_path, options, share):
+    image = texture(0, 0, side=96, bands=3, dtype="uint16")
+    tiles = {"tiled": True, "blockxsize": 32, "blockysize": 32, "bigtiff": "YES"}
+    data = write_geotiff(tmp_path / "a.tif", image, **tiles, **options).read_bytes()
+    assert data[:4] == b"II+\x00"
+    np.testing.assert_array_equal(decode(data), image)
+    with pytest.raises(DecodeError, match="truncated"):
+        decode(data[: int(len(data) * share)])
+
+
+@pytest.mark.data
+@pytest.mark.skipif(DATA is None, reason="LIKENESS_DATA is unset")
+def test_a_real_scene_of_ten_bands():
+    (path,) = Path(DATA, "layouts", "geotiff-10band").glob("*.tif")
+    decoded = decode_full(path)
+    assert decoded.pixels_HWC.shape == (224, 224, 10)
+    assert (decoded.dtype, decoded.nodata) == ("float32", -9999.0)
+    assert (decoded.place.crs, decoded.place.resolution_m()) == ("EPSG:32614", 30.0)
+    np.testing.assert_array_equal(decode(path, bands=[7, 2]), decoded.pixels_HWC[..., [6, 1]])
 
 
 def test_threads_do_not_leak_warning_filters():

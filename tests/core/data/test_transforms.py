@@ -58,7 +58,12 @@ def test_every_band_is_resized_alike():
     image = texture(0, 0, side=24, bands=3)
     four = np.dstack([image, np.zeros_like(image[..., :1])])
     three_of_four = resize_image(four, prepared(4))[..., :3]
-    assert np.abs(three_of_four.astype(int) - resize_image(image, prepared(3))).max() <= 1
+    np.testing.assert_array_equal(three_of_four, resize_image(image, prepared(3)))
+    one = resize_image(image[..., 1:2], prepared(1))
+    np.testing.assert_array_equal(one, three_of_four[..., 1:2])
+    six = np.concatenate([four, image[..., :2]], axis=2)  # beyond Pillow's modes
+    three_of_six = resize_image(six, prepared(6))[..., :3]
+    assert np.abs(three_of_six.astype(int) - three_of_four).max() <= 1
 
 
 def test_centre_crop_takes_the_middle_square():
