@@ -13,6 +13,7 @@ from likeness_apps.remote_sensing.scenes import (
     TREES,
     Canvas,
     Point,
+    ground_label,
     pick,
     shade,
 )
@@ -27,7 +28,7 @@ def agricultural(c: Canvas) -> None:
     edges = [-EDGE, *cuts, EDGE]
     for left, right in pairwise(edges):
         field, rows = pick(GROUNDS + TREES, c.rng), c.rng.uniform(0.03, 0.07)
-        c.box((left + right) / 2, 0, right - left, 2 * EDGE, field)
+        c.box((left + right) / 2, 0, right - left, 2 * EDGE, field, "field")
         along = c.rng.random() < 0.5
         for k in range(int(1.5 / rows)):
             v = -EDGE + k * rows
@@ -36,16 +37,17 @@ def agricultural(c: Canvas) -> None:
                 if not left < left + k * rows < right:
                     break
                 ends = [(left + k * rows, -EDGE), (left + k * rows, EDGE)]
-            c.line(ends, rows * 0.35, shade(field, 0.8))
-        c.line([(right, -EDGE), (right, EDGE)], 0.012, pick(ASPHALT, c.rng))
+            c.line(ends, rows * 0.35, shade(field, 0.8), "field")
+        c.line([(right, -EDGE), (right, EDGE)], 0.012, pick(ASPHALT, c.rng), "pavement")
     c.trees(int(c.rng.integers(0, 5)))
 
 
 def airplane(c: Canvas) -> None:
     """One to three aircraft on an apron."""
-    c.box(0, 0, 2, 2, pick(ASPHALT, c.rng))
+    c.box(0, 0, 2, 2, pick(ASPHALT, c.rng), "pavement")
     for k in range(int(c.rng.integers(2, 5))):
-        c.line([(-EDGE, -0.5 + 0.3 * k), (EDGE, -0.5 + 0.3 * k)], 0.006, (196, 186, 140))
+        ends = [(-EDGE, -0.5 + 0.3 * k), (EDGE, -0.5 + 0.3 * k)]
+        c.line(ends, 0.006, (196, 186, 140), "pavement")
     count = int(c.rng.integers(1, 4))
     for k in range(count):
         x, y = (k - (count - 1) / 2) * 0.36 + c.rng.normal(0, 0.02), c.rng.uniform(-0.15, 0.15)
@@ -57,13 +59,13 @@ def airplane(c: Canvas) -> None:
 def _aircraft(c: Canvas, x: float, y: float, r: float) -> None:
     body = (222, 222, 220)
     dark = (70, 72, 76)
-    for dx, dy, colour in ((0.02, 0.02, dark), (0.0, 0.0, body)):
-        px, py = x + dx, y + dy
-        c.line([(px, py - r), (px, py + r)], r * 0.22, colour)
+    for shift, colour, label in ((0.02, dark, ""), (0.0, body, "airplane")):
+        px, py = x + shift, y + shift
+        c.line([(px, py - r), (px, py + r)], r * 0.22, colour, label)
         wing: list[Point] = [(px, py - r * 0.2), (px + r, py + r * 0.35)]
-        c.line(wing, r * 0.2, colour)
-        c.line([(px, py - r * 0.2), (px - r, py + r * 0.35)], r * 0.2, colour)
-        c.line([(px - r * 0.4, py + r), (px + r * 0.4, py + r)], r * 0.14, colour)
+        c.line(wing, r * 0.2, colour, label)
+        c.line([(px, py - r * 0.2), (px - r, py + r * 0.35)], r * 0.2, colour, label)
+        c.line([(px - r * 0.4, py + r), (px + r * 0.4, py + r)], r * 0.14, colour, label)
 
 
 def baseballdiamond(c: Canvas) -> None:
@@ -75,16 +77,17 @@ def baseballdiamond(c: Canvas) -> None:
         (start[0] + 2 * r * math.sin(a), start[1] + 2 * r * math.cos(a))
         for a in [(-sweep / 2) + sweep * k / 12 for k in range(13)]
     ]
-    c.polygon(fan, grass)
+    c.polygon(fan, grass, "grass")
     inner = [start] + [
         (start[0] + r * math.sin(a), start[1] + r * math.cos(a))
         for a in [(-sweep / 2) + sweep * k / 12 for k in range(13)]
     ]
-    c.polygon(inner, soil)
+    c.polygon(inner, soil, "bare-soil")
     s = r * 0.5
     x, y = start[0], start[1] + s * 0.95
-    c.polygon([(x, y - s * 0.75), (x + s * 0.75, y), (x, y + s * 0.75), (x - s * 0.75, y)], grass)
-    c.disc(x, y, r * 0.07, soil)
+    square = [(x, y - s * 0.75), (x + s * 0.75, y), (x, y + s * 0.75), (x - s * 0.75, y)]
+    c.polygon(square, grass, "grass")
+    c.disc(x, y, r * 0.07, soil, "bare-soil")
     c.trees(int(c.rng.integers(3, 12)), lambda px, py: math.hypot(px, py) < 0.55)
 
 
@@ -93,9 +96,10 @@ def beach(c: Canvas) -> None:
     shore = c.rng.uniform(-0.2, 0.15)
     bends = [c.rng.normal(0, 0.03) for _ in range(9)]
     line = [(-EDGE + 1.5 * k / 8, shore + bends[k]) for k in range(9)]
-    c.polygon([*[(x, y + 0.16) for x, y in line], (EDGE, -EDGE), (-EDGE, -EDGE)], (204, 190, 156))
-    c.water([*line, (EDGE, -EDGE), (-EDGE, -EDGE)])
-    c.line(line, 0.014, (214, 220, 218))
+    strip = [*[(x, y + 0.16) for x, y in line], (EDGE, -EDGE), (-EDGE, -EDGE)]
+    c.polygon(strip, (204, 190, 156), "sand")
+    c.water([*line, (EDGE, -EDGE), (-EDGE, -EDGE)], "sea")
+    c.line(line, 0.014, (214, 220, 218), "sea")
     if c.rng.random() < 0.35:
         _pier(c, c.rng.uniform(-0.3, 0.3), shore)
     c.trees(int(c.rng.integers(0, 25)), lambda _, py: py < shore + 0.2)
@@ -103,7 +107,7 @@ def beach(c: Canvas) -> None:
 
 def _pier(c: Canvas, x: float, shore: float) -> None:
     wood = pick(ASPHALT, c.rng)
-    c.line([(x, shore + 0.1), (x, shore - 0.4)], 0.03, wood)
+    c.line([(x, shore + 0.1), (x, shore - 0.4)], 0.03, wood, "dock")
 
 
 def harbor(c: Canvas) -> None:
@@ -111,10 +115,10 @@ def harbor(c: Canvas) -> None:
     shore = c.rng.uniform(0.25, 0.45)
     c.water([(-EDGE, shore), (EDGE, shore), (EDGE, -EDGE), (-EDGE, -EDGE)])
     quay = pick(ASPHALT, c.rng)
-    c.box(0, shore + 0.03, 2, 0.06, quay)
+    c.box(0, shore + 0.03, 2, 0.06, quay, "pavement")
     for x in [-0.45 + 0.3 * k + c.rng.normal(0, 0.02) for k in range(4)]:
         length = c.rng.uniform(0.45, 0.8)
-        c.line([(x, shore), (x, shore - length)], 0.025, quay)
+        c.line([(x, shore), (x, shore - length)], 0.025, quay, "dock")
         for k in range(int(length / 0.075)):
             for side in (-1, 1):
                 if c.rng.random() < 0.75:
@@ -123,9 +127,9 @@ def harbor(c: Canvas) -> None:
 
 def _boat(c: Canvas, x: float, y: float, side: int) -> None:
     hull = (226, 226, 224) if c.rng.random() < 0.8 else pick(ROOFS, c.rng)
-    tip = (x + side * 0.05, y)
-    c.polygon([(x - side * 0.045, y - 0.016), (x + side * 0.02, y - 0.016), tip,
-               (x + side * 0.02, y + 0.016), (x - side * 0.045, y + 0.016)], hull)  # fmt: skip
+    tail, bow, tip = x - side * 0.045, x + side * 0.02, x + side * 0.05
+    outline = [(tail, y - 0.016), (bow, y - 0.016), (tip, y), (bow, y + 0.016), (tail, y + 0.016)]
+    c.polygon(outline, hull, "ship")
 
 
 def river(c: Canvas) -> None:
@@ -135,8 +139,8 @@ def river(c: Canvas) -> None:
     mid = [swing * math.sin(4 * x + phase) for x in xs]
     upper = [(x, m + wide / 2) for x, m in zip(xs, mid, strict=True)]
     lower = [(x, m - wide / 2) for x, m in zip(xs, mid, strict=True)]
-    c.line(upper, 0.05, pick(GROUNDS[2:4], c.rng))
-    c.line(lower, 0.05, pick(GROUNDS[2:4], c.rng))
+    c.line(upper, 0.05, pick(GROUNDS[2:4], c.rng), "bare-soil")
+    c.line(lower, 0.05, pick(GROUNDS[2:4], c.rng), "bare-soil")
     c.water([*upper, *reversed(lower)])
 
     def wet(x: float, y: float) -> bool:
@@ -155,13 +159,13 @@ def forest(c: Canvas) -> None:
 
     c.trees(int(c.rng.integers(420, 620)), clear)
     if track:
-        c.line([(-EDGE, c.rng.uniform(-0.3, 0.3)), (EDGE, c.rng.uniform(-0.3, 0.3))], 0.02,
-               pick(GROUNDS[2:4], c.rng))  # fmt: skip
+        ends = [(-EDGE, c.rng.uniform(-0.3, 0.3)), (EDGE, c.rng.uniform(-0.3, 0.3))]
+        c.line(ends, 0.02, pick(GROUNDS[2:4], c.rng), "bare-soil")
 
 
 def chaparral(c: Canvas) -> None:
     """Scattered bushes on open ground."""
-    c.trees(int(c.rng.integers(70, 210)))
+    c.trees(int(c.rng.integers(70, 210)), label="chaparral")
 
 
 def _houses(c: Canvas, step: float, fill: float, size: float) -> None:
@@ -215,7 +219,7 @@ def intersection(c: Canvas) -> None:
     lean = c.rng.normal(0, 0.1)
     c.road([(-EDGE, 0), (EDGE, 0)], wide, lanes=2)
     c.road([(lean, -EDGE), (-lean, EDGE)], other, lanes=2)
-    c.box(0, 0, wide, wide, pick(ASPHALT[:1], c.rng))
+    c.box(0, 0, wide, wide, pick(ASPHALT[:1], c.rng), "pavement")
     for x in (-0.38, 0.38):
         for y in (-0.38, 0.38):
             if c.rng.random() < 0.6:
@@ -236,19 +240,20 @@ def overpass(c: Canvas) -> None:
     c.line([(x + 0.035, y) for x, y in ends], upper * 1.25, (52, 54, 58))
     c.road(ends, upper, lanes=2)
     for side in (-1, 1):
-        c.line([(x + side * upper * 0.56, y) for x, y in ends], 0.014, (196, 194, 188))
+        edge = [(x + side * upper * 0.56, y) for x, y in ends]
+        c.line(edge, 0.014, (196, 194, 188), "pavement")
     c.trees(int(c.rng.integers(0, 40)), lambda x, y: min(abs(x), abs(y)) < 0.16)
 
 
 def parkinglot(c: Canvas) -> None:
     """Rows of parked cars."""
-    c.box(0, 0, 2, 2, pick(ASPHALT, c.rng))
+    c.box(0, 0, 2, 2, pick(ASPHALT, c.rng), "pavement")
     rows, fill = c.rng.uniform(0.11, 0.15), c.rng.uniform(0.35, 0.95)
     for k in range(int(1.5 / rows)):
         y = -EDGE + k * rows
         for j in range(38):
             x = -EDGE + j * 0.04
-            c.line([(x, y - 0.03), (x, y + 0.03)], 0.004, (200, 198, 190))
+            c.line([(x, y - 0.03), (x, y + 0.03)], 0.004, (200, 198, 190), "pavement")
             if c.rng.random() < fill and k % 3 != 2:
                 c.car(x + 0.02, y, math.pi / 2)
     if c.rng.random() < 0.3:
@@ -258,7 +263,8 @@ def parkinglot(c: Canvas) -> None:
 def storagetanks(c: Canvas) -> None:
     """Round tanks in rows, each with its shadow."""
     count, r = int(c.rng.integers(2, 5)), c.rng.uniform(0.07, 0.13)
-    c.box(0, 0, 0.95, 0.95, pick(GROUNDS[2:], c.rng))
+    soil = pick(GROUNDS[2:], c.rng)
+    c.box(0, 0, 0.95, 0.95, soil, ground_label(soil))
     for i in range(count):
         for j in range(count):
             if c.rng.random() < 0.75:
@@ -270,9 +276,8 @@ def storagetanks(c: Canvas) -> None:
 def _tank(c: Canvas, x: float, y: float, r: float) -> None:
     c.disc(x + 0.03, y + 0.03, r, (56, 58, 60))
     top = pick(ROOFS[2:5], c.rng)
-    c.disc(x, y, r, top)
-    c.disc(x, y, r * 0.82, shade(top, 0.92))
-    c.disc(x, y, r * 0.08, shade(top, 0.7))
+    for part, shading in ((1.0, 1.0), (0.82, 0.92), (0.08, 0.7)):
+        c.disc(x, y, r * part, shade(top, shading), "tanks")
 
 
 def tenniscourt(c: Canvas) -> None:
@@ -280,7 +285,7 @@ def tenniscourt(c: Canvas) -> None:
     inner, outer = pick(GROUNDS + ROOFS[:1], c.rng), pick(GROUNDS + ROOFS[:1], c.rng)
     count = int(c.rng.integers(1, 5))
     wide, tall = c.rng.uniform(0.15, 0.2), c.rng.uniform(0.34, 0.44)
-    c.box(0, 0, count * wide * 1.45, tall * 1.4, outer)
+    c.box(0, 0, count * wide * 1.45, tall * 1.4, outer, "court")
     for k in range(count):
         _court(c, (k - (count - 1) / 2) * wide * 1.4, wide, tall, inner)
     c.trees(int(c.rng.integers(0, 60)), lambda x, y: abs(y) < 0.36 and abs(x) < count * 0.16)
@@ -290,11 +295,11 @@ def tenniscourt(c: Canvas) -> None:
 
 def _court(c: Canvas, x: float, wide: float, tall: float, colour: tuple[int, int, int]) -> None:
     white = (226, 226, 220)
-    c.box(x, 0, wide, tall, white)
-    c.box(x, 0, wide * 0.92, tall * 0.96, colour)
+    c.box(x, 0, wide, tall, white, "court")
+    c.box(x, 0, wide * 0.92, tall * 0.96, colour, "court")
     for y in (-tall * 0.25, 0.0, tall * 0.25):
-        c.line([(x - wide * 0.45, y), (x + wide * 0.45, y)], 0.008, white)
-    c.line([(x, -tall * 0.25), (x, tall * 0.25)], 0.008, white)
+        c.line([(x - wide * 0.45, y), (x + wide * 0.45, y)], 0.008, white, "court")
+    c.line([(x, -tall * 0.25), (x, tall * 0.25)], 0.008, white, "court")
 
 
 PAINTERS: dict[str, Painter] = {

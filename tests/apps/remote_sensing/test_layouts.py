@@ -10,14 +10,14 @@ from fixtures.scenes import (
     texture,
     write_aid,
     write_folders,
-    write_geotiff,
     write_rsscn7,
     write_table,
     write_ucmerced,
 )
 from likeness.data.checks import check
 from likeness.errors import UserError
-from likeness_apps.remote_sensing.layouts import AID, RSSCN7, UC_MERCED, recognise
+from likeness_apps.remote_sensing.layouts import recognise
+from likeness_apps.remote_sensing.layouts.named import AID, RSSCN7, UC_MERCED
 
 DATA = os.environ.get("LIKENESS_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="LIKENESS_DATA is unset")
@@ -94,17 +94,6 @@ def test_any_folder_per_class(tmp_path, suffix):
     assert Counter(manifest.table["label"]) == {"lake": 4, "town": 4}
     assert set(manifest.table["split"]) == {""}
     assert recognise(tmp_path).table.equals(manifest.table)
-
-
-def test_eurosat_style_geotiffs_are_folders_per_class(tmp_path):
-    deep = tmp_path / "ds" / "images" / "remote_sensing" / "otherDatasets" / "sentinel_2" / "tif"
-    for kind, name in enumerate(("AnnualCrop", "Forest")):
-        for n in (1, 2):
-            stack = texture(kind, n, side=16, bands=13, dtype="uint16")
-            write_geotiff(deep / name / f"{name}_{n}.tif", stack)
-    manifest = recognise(tmp_path)
-    assert (manifest.root, manifest.classes) == (deep, ["AnnualCrop", "Forest"])
-    assert check(manifest).errors == ()
 
 
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("Train", "validation", "testing")])
@@ -346,12 +335,6 @@ def test_real_uc_merced_files(place):
 
 @pytest.mark.data
 @needs_data
-def test_real_resisc45_and_eurosat_trees():
-    resisc = recognise(Path(DATA, "layouts", "torchgeo", "resisc45"))
-    assert resisc.layout == "folder-per-class"
-    assert resisc.classes == ["airplane", "airport", "baseball_diamond"]
-    eurosat = recognise(Path(DATA, "layouts", "torchgeo", "eurosat"))
-    assert eurosat.classes == ["AnnualCrop", "Forest"]
-    assert set(check(eurosat).table["bands"]) == {13}
+def test_several_real_sets_at_once_are_refused():
     with pytest.raises(UserError, match="several levels: eurosat/"):
         recognise(Path(DATA, "layouts", "torchgeo"))
