@@ -3,7 +3,7 @@
 Every term reads one shared geometry: the pairs of a head in a space are built once per step,
 whatever the number of losses and miners that look at them.
 
-Shapes: N = samples of the (global) batch, D = embedding dimension, C = classes.
+Shapes: N = samples of the (global) batch, D = embedding dimension, C = classes (or labels).
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from likeness.batch import Batch
 from likeness.config import Spec
 from likeness.errors import UserError, require
 from likeness.losses.base import PairLoss
-from likeness.losses.classification import ClassificationLoss
+from likeness.losses.classification import ClassificationLoss, MultiLabelClassificationLoss
 from likeness.losses.factory import (
     ClassificationSpec,
     LossSpec,
     build_classification,
     build_loss,
+    check_labels,
 )
 from likeness.mining.factory import MinerSpec, build_miner, check_combination
 from likeness.pairs import Pairs, Space
@@ -57,7 +58,7 @@ class TermSpec(Spec):
 
 
 class ClassificationTermSpec(ClassificationSpec):
-    """Cross-entropy on a head's logits, and how much it counts."""
+    """Cross-entropy (softmax or binary) on a head's logits, and how much it counts."""
 
     weight: Weight = 1.0
     head: str = "class"
@@ -125,7 +126,7 @@ class Objective(nn.Module):
     def __init__(
         self,
         terms: Mapping[str, Term],
-        classification: ClassificationLoss | None = None,
+        classification: ClassificationLoss | MultiLabelClassificationLoss | None = None,
         *,
         classification_weight: Weight = 1.0,
         classification_head: str = "class",
@@ -216,6 +217,8 @@ def build_objective(
     num_classes: int,
     dims: Mapping[str, int],
     class_counts: Sequence[int] | None = None,
+    images: int | None = None,
+    multilabel: bool = False,
 ) -> Objective:
     """The objective that a configuration names.
 
@@ -223,11 +226,15 @@ def build_objective(
         spec: the configuration.
         num_classes: C.
         dims: embedding dimension of each head.
-        class_counts: training images of each class, for balanced class weights.
+        class_counts: training images of each class (label), for balanced class weights.
+        images: all training images, for those of several labels per image.
+        multilabel: whether a batch's labels are a table (N, L) instead of classes (N,).
 
     Raises:
-        UserError: for a loss and a miner that make no sense together, or an unknown head.
+        UserError: for a loss and a miner that make no sense together, a loss that does not fit the
+            labels, or an unknown head.
     """
+    check_labels([item.loss for item in spec.terms], spec.classification, multilabel=multilabel)
     terms: dict[str, Term] = {}
     for item in spec.terms:
         require(item.head in dims, "head", f"one of {', '.join(dims)}", item.head)
@@ -239,7 +246,9 @@ def build_objective(
             name += "_again"
         terms[name] = Term(loss, pipeline(*miners) if miners else None, item.weight, item.head)
     chosen = spec.classification
-    classification = None if chosen is None else build_classification(chosen, counts=class_counts)
+    classification = None
+    if chosen is not None:
+        classification = build_classification(chosen, counts=class_counts, images=images)
     return Objective(
         terms,
         classification,

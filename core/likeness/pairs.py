@@ -323,8 +323,12 @@ class _Relations:
     def relevance(self) -> Tensor:
         if self.labels.ndim == 1:
             return self.shares_label.float()
-        rows = F.normalize(self.labels.float(), dim=1)
-        return (rows @ F.normalize(self.reference_labels.float(), dim=1).T).clamp(0.0, 1.0)
+        rows, columns = self.labels.float(), self.reference_labels.float()
+        with _full_precision(rows):
+            shared = rows @ columns.T
+            sizes = rows.square().sum(1)[:, None] * columns.square().sum(1)[None, :]
+            # As a fraction of whole numbers: equal relevance is then equal to the last bit.
+            return (shared.square() / sizes.clamp_min(SMALLEST_NORM)).sqrt().clamp_max(1.0)
 
     @cached_property
     def positive(self) -> Tensor:

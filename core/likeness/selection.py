@@ -6,6 +6,7 @@ Shapes: N = anchors, M = references, T = triplets.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -85,13 +86,17 @@ def restrict(selection: Selection, pairs: Pairs) -> Selection:
 
 
 def pipeline(*miners: Miner) -> Miner:
-    """Several miners as one; each sees the same detached pairs, the selections are combined."""
+    """Several miners as one; each sees the same detached pairs, the selections are combined.
+
+    Dense weights keep to the pairs' own positives and negatives. Triplets are taken as their miner
+    gives them: with graded labels a negative may share labels with its anchor.
+    """
 
     def run(pairs: Pairs, batch: Batch) -> AnySelection:
-        selected: AnySelection = everything(pairs)
-        for miner in miners:
-            selected = combine(selected, miner(pairs, batch))
-        return selected
+        if not miners:
+            return everything(pairs)
+        selected = reduce(combine, (miner(pairs, batch) for miner in miners))
+        return selected if isinstance(selected, Triplets) else restrict(selected, pairs)
 
     return run
 

@@ -14,6 +14,7 @@ from likeness.batch import Batch
 from likeness.config import parse
 from likeness.errors import UserError
 from likeness.losses import CentreStructuredLoss, ContrastiveLoss, TripletLoss
+from likeness.mining import informative_triplets
 from likeness.objective import LinearWeight, Objective, ObjectiveSpec, Term, build_objective
 from likeness.pairs import Pairs
 from likeness.selection import Selection
@@ -180,3 +181,45 @@ def test_a_missing_head_of_the_model_is_named(outputs: Outputs) -> None:
     objective = build(classification={"head": "species"})
     with pytest.raises(UserError, match="head must be one of the logits class, got 'species'"):
         objective(outputs, Batch(LABELS))
+
+
+def test_several_labels_per_image(outputs: Outputs) -> None:
+    """Binary cross-entropy and mined triplets whose negatives may share labels."""
+    labels = (torch.rand(12, 4, generator=torch.Generator().manual_seed(1)) < 0.4).to(torch.uint8)
+    spec = {
+        "classification": {"name": "binary_cross_entropy", "class_weights": "balanced"},
+        "terms": [
+            {
+                "loss": {"name": "triplet", "margin": 1.0, "squared": True, "reduction": "all"},
+                "miners": [{"name": "informative_triplets", "anchors": 5}],
+                "weight": 2.0,
+            }
+        ],
+    }
+    counts = labels.sum(0).tolist()
+    objective = build_objective(
+        parse(ObjectiveSpec, spec, "objective"),
+        num_classes=4,
+        dims={"embedding": 5},
+        class_counts=counts,
+        images=12,
+        multilabel=True,
+    )
+    batch = Batch(labels, generator=torch.Generator().manual_seed(0))
+    result = objective(outputs, batch)
+    weight = (12 - labels.sum(0)) / labels.sum(0)
+    binary = F.binary_cross_entropy_with_logits(
+        outputs.logits["class"], labels.float(), pos_weight=weight
+    )
+    pairs = Pairs(outputs.embeddings["embedding"], labels, space="cosine")
+    same = Batch(labels, generator=torch.Generator().manual_seed(0))
+    triplets = informative_triplets(pairs, same, anchors=5)
+    shared = (labels[triplets.anchor_T] & labels[triplets.negative_T]).any(1)
+    assert (shared & (triplets.weight_T > 0)).any()
+    loss = TripletLoss(margin=1.0, squared=True, reduction="all", space="cosine")
+    mined = loss.on_pairs(pairs, triplets).value
+    torch.testing.assert_close(result.loss, binary + 2 * mined)
+    with pytest.raises(UserError, match="must be 'binary_cross_entropy' for several labels"):
+        build_objective(ObjectiveSpec(), num_classes=4, dims={"embedding": 5}, multilabel=True)
+    with pytest.raises(UserError, match="must be 'cross_entropy' for one class per image"):
+        build(classification={"name": "binary_cross_entropy"})

@@ -92,6 +92,6 @@ def test_a_pipeline_combines_its_miners_on_the_same_pairs() -> None:
     both = pipeline(halve, halve)(p, B)
     assert torch.equal(both.positive_NM, 0.25 * p.positive)
     weights = pipeline(halve, listed)(p, B).weight_T
-    assert weights.tolist() == [0.25, 0.125, 0]  # (0, 1, 0) has no negative in column 0
+    assert weights.tolist() == [0.25, 0.125, 0.5]  # also (0, 1, 0): triplets are the miner's
     assert all(given is p and batch is B for given, batch in seen)
     assert pipeline()(p, B) == everything(p)

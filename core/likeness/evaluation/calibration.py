@@ -171,6 +171,48 @@ def apply_temperature(
     return np.asarray(np.exp(scaled - logsumexp(scaled, axis=1, keepdims=True)))
 
 
+def fit_thresholds(
+    scores_NL: Float[np.ndarray, "N L"], truth_NL: Shaped[np.ndarray, "N L"]
+) -> Float[np.ndarray, " L"]:
+    """For each label the threshold on its score that makes its F1 largest.
+
+    A label is predicted where score >= threshold. Thresholds lie half-way between neighbouring
+    scores (below the lowest: half-way to 0). Of equally good ones the nearest to 0.5 is taken, then
+    the higher. A label without true items gets 0.5. Fit them on validation or out-of-fold scores,
+    never on the test split.
+
+    Args:
+        scores_NL: probabilities in [0, 1].
+        truth_NL: booleans, or 0 and 1.
+
+    Raises:
+        UserError: if the tables are empty, differ in shape or are out of range.
+    """
+    require(scores_NL.ndim == 2 and scores_NL.size > 0, "scores", "a table", scores_NL.shape)
+    require(truth_NL.shape == scores_NL.shape, "truth", f"{scores_NL.shape}", truth_NL.shape)
+    inside = bool(((scores_NL >= 0) & (scores_NL <= 1)).all())
+    require(inside, "scores", "in [0, 1]", "others")
+    require(bool(np.isin(truth_NL, (0, 1)).all()), "truth", "0 or 1 everywhere", "others")
+    columns = zip(scores_NL.T, truth_NL.T, strict=True)
+    return np.array([_best_threshold(scores_N, truth_N) for scores_N, truth_N in columns])
+
+
+def _best_threshold(scores_N: np.ndarray, truth_N: np.ndarray) -> float:
+    if not truth_N.any():
+        return 0.5
+    order_N = np.argsort(-scores_N, kind="stable")
+    ranked_N = scores_N[order_N].astype(np.float64)
+    ends = np.flatnonzero(np.append(ranked_N[1:] != ranked_N[:-1], True))
+    # The F1 of taking all items down to each distinct score.
+    right = np.cumsum(truth_N[order_N].astype(np.int64))[ends]
+    f1 = 2 * right / (ends + 1 + int(truth_N.sum()))
+    score, below = ranked_N[ends], np.append(ranked_N[ends[1:]], 0.0)
+    middle = (score + below) / 2
+    threshold = np.where(middle > below, middle, score)  # no number lies between neighbours
+    best = threshold[f1 == f1.max()]  # falling
+    return float(best[np.argmin(np.abs(best - 0.5))])
+
+
 def _checked_probabilities(probabilities_NC: np.ndarray) -> np.ndarray:
     rows = np.asarray(probabilities_NC, dtype=np.float64)
     shape_rule = "a 2-D array with rows"

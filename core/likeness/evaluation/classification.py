@@ -117,12 +117,12 @@ def confusion_cells(
 
 def overall_accuracy(counts: Shaped[np.ndarray, "... C C"]) -> Float[np.ndarray, " ..."]:
     """Share of items on the diagonal; nan without items."""
-    return _ratio(np.einsum("...ii->...", counts), counts.sum(axis=(-2, -1)))
+    return ratio(np.einsum("...ii->...", counts), counts.sum(axis=(-2, -1)))
 
 
 def average_accuracy(counts: Shaped[np.ndarray, "... C C"]) -> Float[np.ndarray, " ..."]:
     """Mean recall over the classes that have true items (balanced accuracy)."""
-    return _mean_defined(_ratio(_diagonal(counts), counts.sum(axis=-1)))
+    return mean_defined(ratio(_diagonal(counts), counts.sum(axis=-1)))
 
 
 def cohens_kappa(counts: Shaped[np.ndarray, "... C C"]) -> Float[np.ndarray, " ..."]:
@@ -134,12 +134,12 @@ def cohens_kappa(counts: Shaped[np.ndarray, "... C C"]) -> Float[np.ndarray, " .
     right = np.einsum("...ii->...", counts).astype(np.float64)
     chance = (counts.sum(axis=-1).astype(np.float64) * counts.sum(axis=-2)).sum(axis=-1)
     # Multiplied by total^2: whole numbers, so that "certain" is an exact comparison.
-    return _ratio(right * total - chance, total * total - chance)
+    return ratio(right * total - chance, total * total - chance)
 
 
 def macro_f1(counts: Shaped[np.ndarray, "... C C"]) -> Float[np.ndarray, " ..."]:
     """Mean F1 over the classes that occur in the truth or in the predictions."""
-    return _mean_defined(_f1(counts))
+    return mean_defined(_f1(counts))
 
 
 STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -164,8 +164,8 @@ def from_counts(counts_CC: Int[np.ndarray, "C C"]) -> Classification:
     table = ClassTable(
         support_C=support_C,
         predicted_C=predicted_C,
-        recall_C=_ratio(_diagonal(counts_CC), support_C),
-        precision_C=_ratio(_diagonal(counts_CC), predicted_C),
+        recall_C=ratio(_diagonal(counts_CC), support_C),
+        precision_C=ratio(_diagonal(counts_CC), predicted_C),
         f1_C=_f1(counts_CC),
     )
     total = int(support_C.sum())
@@ -183,7 +183,7 @@ def from_counts(counts_CC: Int[np.ndarray, "C C"]) -> Classification:
 def _class_mean(values_C: np.ndarray, reason: str) -> MetricValue:
     count = int(np.isfinite(values_C).sum())
     missing = len(values_C) - count
-    return MetricValue(float(_mean_defined(values_C)), count, {reason: missing} if missing else {})
+    return MetricValue(float(mean_defined(values_C)), count, {reason: missing} if missing else {})
 
 
 def _diagonal(counts: np.ndarray) -> np.ndarray:
@@ -191,17 +191,17 @@ def _diagonal(counts: np.ndarray) -> np.ndarray:
 
 
 def _f1(counts: np.ndarray) -> np.ndarray:
-    return _ratio(2 * _diagonal(counts), counts.sum(axis=-1) + counts.sum(axis=-2))
+    return ratio(2 * _diagonal(counts), counts.sum(axis=-1) + counts.sum(axis=-2))
 
 
-def _ratio(top: np.ndarray | np.generic, bottom: np.ndarray | np.generic) -> np.ndarray:
+def ratio(top: np.ndarray | np.generic, bottom: np.ndarray | np.generic) -> np.ndarray:
     """`top / bottom`, nan where `bottom` is 0."""
     top, bottom = np.asarray(top, np.float64), np.asarray(bottom, np.float64)
     undefined = np.full(top.shape, np.nan)
     return np.asarray(np.divide(top, bottom, out=undefined, where=bottom != 0))
 
 
-def _mean_defined(values: np.ndarray) -> np.ndarray:
+def mean_defined(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis of what is not nan; nan if nothing is."""
     defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
+    return ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))

@@ -26,6 +26,9 @@ class RelevantRanks:
         relevant_Q: relevant items per query, found or not.
         depth: ranks beyond this were not looked at; None: all were.
         gain_M: graded relevance of each found item; None: all 1.
+        size_M: number of labels of each found item; None: all 1.
+        size_Q: number of labels of each query; None: all 1.
+        same_Q: items with the query's very labels, found or not; None: the relevant ones.
     """
 
     query_M: Int[np.ndarray, " M"]
@@ -33,6 +36,9 @@ class RelevantRanks:
     relevant_Q: Int[np.ndarray, " Q"]
     depth: int | None = None
     gain_M: Float[np.ndarray, " M"] | None = None
+    size_M: Int[np.ndarray, " M"] | None = None
+    size_Q: Int[np.ndarray, " Q"] | None = None
+    same_Q: Int[np.ndarray, " Q"] | None = None
 
     @property
     def valid_Q(self) -> Bool[np.ndarray, " Q"]:
@@ -59,7 +65,7 @@ def recall_at(ranks: RelevantRanks, k: int) -> Float[np.ndarray, " Q"]:
     Raises:
         UserError: if k is beyond the depth.
     """
-    return _nan_invalid(ranks, _hits_within(ranks, _require_k(ranks, k)) > 0)
+    return nan_invalid(ranks, _hits_within(ranks, require_k(ranks, k)) > 0)
 
 
 def precision_at(ranks: RelevantRanks, k: int) -> Float[np.ndarray, " Q"]:
@@ -68,7 +74,7 @@ def precision_at(ranks: RelevantRanks, k: int) -> Float[np.ndarray, " Q"]:
     Raises:
         UserError: if k is beyond the depth.
     """
-    return _nan_invalid(ranks, _hits_within(ranks, _require_k(ranks, k)) / k)
+    return nan_invalid(ranks, _hits_within(ranks, require_k(ranks, k)) / k)
 
 
 def r_precision(ranks: RelevantRanks) -> Float[np.ndarray, " Q"]:
@@ -122,7 +128,7 @@ def ndcg_at(
     Raises:
         UserError: if k is beyond the depth, or graded gains come without their ideal.
     """
-    _require_k(ranks, k)
+    require_k(ranks, k)
     gain_M = ranks.gain_M
     if gain_M is None:
         gain_M = np.ones(len(ranks.rank_M))
@@ -177,10 +183,11 @@ def nmrr(ranks: RelevantRanks, largest: int | None = None) -> Float[np.ndarray, 
     best_Q = (1 + count_Q) / 2
     with np.errstate(invalid="ignore"):
         mean_Q = (sum_Q + missed_Q * 1.25 * reach_Q) / count_Q
-        return _nan_invalid(ranks, (mean_Q - best_Q) / (1.25 * reach_Q - best_Q))
+        return nan_invalid(ranks, (mean_Q - best_Q) / (1.25 * reach_Q - best_Q))
 
 
-def _require_k(ranks: RelevantRanks, k: int) -> int:
+def require_k(ranks: RelevantRanks, k: int) -> int:
+    """k, or a UserError if it is below 1 or beyond the depth."""
     require(k >= 1, "k", ">= 1", k)
     return _require_depth(ranks, k, "k")
 
@@ -203,11 +210,16 @@ def _hits_within(ranks: RelevantRanks, k: int | np.ndarray) -> np.ndarray:
 
 def _summed_precision(ranks: RelevantRanks, counted_M: np.ndarray) -> np.ndarray:
     """Sum over counted items of hits so far / rank, divided by the relevant items."""
-    place_M = _place(ranks.query_M, len(ranks.relevant_Q))
+    place_M = place_in_query(ranks)
     precision_M = np.where(counted_M, place_M / ranks.rank_M, 0.0)
     sum_Q = np.bincount(ranks.query_M, precision_M, minlength=len(ranks.relevant_Q))
     with np.errstate(invalid="ignore"):
         return np.asarray(sum_Q / ranks.relevant_Q)
+
+
+def place_in_query(ranks: RelevantRanks) -> Int[np.ndarray, " M"]:
+    """1 for the first found item of each query, 2 for the second, ..."""
+    return _place(ranks.query_M, len(ranks.relevant_Q))
 
 
 def _place(query_M: np.ndarray, queries: int) -> np.ndarray:
@@ -220,5 +232,6 @@ def _discount(rank: np.ndarray) -> np.ndarray:
     return np.asarray(1.0 / np.log2(rank + 1.0))
 
 
-def _nan_invalid(ranks: RelevantRanks, values_Q: np.ndarray) -> np.ndarray:
+def nan_invalid(ranks: RelevantRanks, values_Q: np.ndarray) -> np.ndarray:
+    """The values, nan for queries without relevant items."""
     return np.where(ranks.valid_Q, values_Q.astype(np.float64), np.nan)

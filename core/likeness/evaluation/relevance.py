@@ -29,6 +29,11 @@ class SameLabel:
         kept_M = ~self._exclusion.contains(owner_M + rows.start, column_M)
         return owner_M[kept_M], column_M[kept_M], None
 
+    def counts(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Relevant items of each query of the block, and those with the very same labels."""
+        count_B = np.bincount(self.pairs(rows)[0], minlength=rows.stop - rows.start)
+        return count_B, count_B
+
     def ideal(self, rows: slice, k: int) -> None:
         """Binary gains need no table: the ideal order has min(k, R) ones."""
 
@@ -47,6 +52,7 @@ class SharedLabels:
     def __init__(self, search: ExactSearch, query_QL: np.ndarray, gallery_GL: np.ndarray) -> None:
         self._query_QL = query_QL.astype(np.float32)
         self._gallery_LG = np.ascontiguousarray(gallery_GL.astype(np.float32).T)
+        self.size_Q, self.size_G = query_QL.sum(axis=1), gallery_GL.sum(axis=1)
         self._exclusion = search.exclusion
 
     def pairs(self, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -54,6 +60,13 @@ class SharedLabels:
         gain_BG = self._gain_table(rows)
         owner_M, column_M = np.nonzero(gain_BG)
         return owner_M, column_M, gain_BG[owner_M, column_M].astype(np.float64)
+
+    def counts(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Relevant items of each query of the block, and those with the very same labels."""
+        shared_BG = self._shared_table(rows)
+        relevant_BG = shared_BG > 0
+        same_BG = relevant_BG & (shared_BG == self.size_Q[rows, None]) & (shared_BG == self.size_G)
+        return relevant_BG.sum(axis=1), same_BG.sum(axis=1)
 
     def ideal(self, rows: slice, k: int) -> np.ndarray:
         """The largest DCG@k of each query of the block."""
@@ -66,9 +79,12 @@ class SharedLabels:
         return np.where(indices_BK >= 0, gain_BK, 0.0)
 
     def _gain_table(self, rows: slice) -> np.ndarray:
+        return np.asarray(np.exp2(self._shared_table(rows)) - 1)
+
+    def _shared_table(self, rows: slice) -> np.ndarray:
         shared_BG = self._query_QL[rows] @ self._gallery_LG  # counts: exact in float32
         shared_BG[self._exclusion.pairs(rows)] = 0
-        return np.asarray(np.exp2(shared_BG) - 1)
+        return shared_BG
 
 
 Relevance = SameLabel | SharedLabels

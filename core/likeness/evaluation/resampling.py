@@ -189,7 +189,7 @@ def mean_intervals(
     if not values:
         return {}
     sums = np.hstack([mean_sums(values_N, groups_N) for values_N in values.values()])
-    statistics = {name: _mean_of_columns(2 * index) for index, name in enumerate(values)}
+    statistics = {name: mean_of_columns(2 * index) for index, name in enumerate(values)}
     return intervals(sums, statistics, bootstrap, test_zero=test_zero)
 
 
@@ -326,7 +326,8 @@ def _difference(statistic: Statistic) -> Statistic:
     return of_both
 
 
-def _mean_of_columns(first: int) -> Statistic:
+def mean_of_columns(first: int) -> Statistic:
+    """`mean_of_sums` of the columns `first` and `first + 1`."""
     return lambda sums: mean_of_sums(sums[:, first : first + 2])
 
 

@@ -7,25 +7,38 @@ B queries of one block, K depth, M listed query-gallery pairs.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from likeness.errors import UserError, require
-from likeness.evaluation import ranking
+from likeness.evaluation import graded, ranking
 from likeness.evaluation.ranking import RelevantRanks
-from likeness.evaluation.relevance import Relevance, relevance_of
+from likeness.evaluation.relevance import Relevance, SameLabel, relevance_of
 from likeness.evaluation.values import MetricValue, mean_value
 from likeness.search.exact import ExactSearch
 from likeness.search.exclusion import Keys
-from likeness.search.ranks import block_rows_for_ranks, ranks_of
+from likeness.search.ranks import ranks_of
 from likeness.search.space import Space
 
 NO_RELEVANT = "query without a relevant item in the gallery"
+NO_SAME_SET = "query without an item of the same labels in the gallery"
 DEFAULT_METRICS = ("recall@1", "recall@5", "recall@10", "r_precision", "map@r", "map", "anmrr")
-_AT_K = ("recall", "precision", "ndcg")
+_AT_K: dict[str, Callable[[RelevantRanks, int], np.ndarray]] = {
+    "recall": ranking.recall_at,
+    "precision": ranking.precision_at,
+    "acg": graded.acg_at,
+    "wap": graded.wap_at,
+    "ap": graded.ap_at,
+    "ap_min": graded.ap_min_at,
+    "example_accuracy": graded.example_accuracy_at,
+    "example_precision": graded.example_precision_at,
+    "example_recall": graded.example_recall_at,
+    "example_f1": graded.example_f1_at,
+    "exact_recall": graded.exact_recall_at,
+}
 _WHOLE = ("r_precision", "map@r", "map", "anmrr")
 
 
@@ -48,11 +61,12 @@ class RetrievalResult:
     protocol: dict[str, str]
 
     def values(self) -> dict[str, MetricValue]:
-        """The mean of every metric over the valid queries (the mean NMRR is ANMRR)."""
-        return {
-            name: mean_value(values_Q, self.valid_Q, NO_RELEVANT)
-            for name, values_Q in self.per_query.items()
-        }
+        """The mean of every metric over the queries that it counts (the mean NMRR is ANMRR)."""
+        found = {}
+        for name, values_Q in self.per_query.items():
+            reason = NO_SAME_SET if name.startswith("exact_recall@") else NO_RELEVANT
+            found[name] = mean_value(values_Q, ~np.isnan(values_Q), reason)
+        return found
 
 
 def retrieval(
@@ -75,7 +89,10 @@ def retrieval(
         gallery_GD: embeddings; None: leave-one-out, the queries ask each other.
         gallery_labels: as `query_labels`; None exactly if the gallery is.
         metrics: any of "recall@K", "precision@K", "ndcg@K" with a number K, "r_precision",
-            "map@r", "map" (full ranking, step-wise), "anmrr". See `evaluation.ranking`.
+            "map@r", "map" (full ranking, step-wise), "anmrr", see `evaluation.ranking`; and, meant
+            for label tables, "acg@K", "wap@K", "ap@K", "ap_min@K", "exact_recall@K",
+            "example_accuracy@K", "example_precision@K", "example_recall@K", "example_f1@K", see
+            `evaluation.graded`.
         space: how to compare, see `search.exact.nearest`.
         exclude: (query keys, gallery keys) of equal key are never ranked, see `nearest`. An
             excluded row is neither relevant nor in anybody's way.
@@ -97,14 +114,13 @@ def retrieval(
     for metric in wanted:
         if metric.k is not None:
             search.require_k(metric.k, metric.name)
-    relevant_Q = _count_relevant(search, relevance)
+    relevant_Q, same_Q = _count(search, relevance)
     depth = _depth(wanted, relevant_Q, search.candidates)
-    if depth is None and block_rows is None:
-        search.resize_blocks(block_rows_for_ranks(search.gallery))
     per_query = {metric.name: np.full(search.queries, np.nan) for metric in wanted}
     largest = int(relevant_Q.max(initial=0))
     for rows in search.blocks():
-        ranks = _block_ranks(search, relevance, rows, relevant_Q[rows], depth)
+        counts = (relevant_Q[rows], same_Q[rows])
+        ranks = _block_ranks(search, relevance, rows, counts, depth)
         for metric in wanted:
             per_query[metric.name][rows] = _measure(metric, ranks, largest, relevance, rows)
     missing = int((relevant_Q == 0).sum())
@@ -127,19 +143,21 @@ class _Metric:
 def _parse(name: str) -> _Metric:
     if name in _WHOLE:
         return _Metric(name, name)
-    match = re.fullmatch(r"([a-z]+)@([1-9][0-9]*)", name)
-    known = ", ".join([*(f"{kind}@K" for kind in _AT_K), *_WHOLE])
-    if match is None or match[1] not in _AT_K:
+    match = re.fullmatch(r"([a-z_0-9]+)@([1-9][0-9]*)", name)
+    kinds = (*_AT_K, "ndcg")
+    if match is None or match[1] not in kinds:
+        known = ", ".join([*(f"{kind}@K" for kind in kinds), *_WHOLE])
         raise UserError(f"metrics must be among {known}, got {name!r}")
     return _Metric(name, match[1], int(match[2]))
 
 
-def _count_relevant(search: ExactSearch, relevance: Relevance) -> np.ndarray:
+def _count(search: ExactSearch, relevance: Relevance) -> tuple[np.ndarray, np.ndarray]:
+    """Relevant items of each query, and items with its very same labels."""
     relevant_Q = np.empty(search.queries, np.int64)
+    same_Q = np.empty(search.queries, np.int64)
     for rows in search.blocks():
-        owner_M = relevance.pairs(rows)[0]
-        relevant_Q[rows] = np.bincount(owner_M, minlength=rows.stop - rows.start)
-    return relevant_Q
+        relevant_Q[rows], same_Q[rows] = relevance.counts(rows)
+    return relevant_Q, same_Q
 
 
 def _depth(wanted: list[_Metric], relevant_Q: np.ndarray, candidates: int) -> int | None:
@@ -155,19 +173,28 @@ def _block_ranks(
     search: ExactSearch,
     relevance: Relevance,
     rows: slice,
-    relevant_B: np.ndarray,
+    counts: tuple[np.ndarray, np.ndarray],
     depth: int | None,
 ) -> RelevantRanks:
+    """The ranks of a block; `counts` are its queries' relevant items and those of the same set."""
     if depth is None:
-        owner_M, column_M, gain_M = relevance.pairs(rows)
-        rank_M = ranks_of(search, rows, owner_M, column_M)
-        order_M = np.lexsort((rank_M, owner_M))
+        query_M, column_M, gain_M = relevance.pairs(rows)
+        rank_M = ranks_of(search, rows, query_M, column_M)
+        order_M = np.lexsort((rank_M, query_M))
+        query_M, column_M, rank_M = query_M[order_M], column_M[order_M], rank_M[order_M]
         gain_M = None if gain_M is None else gain_M[order_M]
-        return RelevantRanks(owner_M[order_M], rank_M[order_M], relevant_B, None, gain_M)
-    gain_BK = relevance.gains(rows, search.nearest(rows, depth))
-    query_M, place_M = np.nonzero(gain_BK)
-    gain_M = gain_BK[query_M, place_M].astype(np.float64) if relevance.graded else None
-    return RelevantRanks(query_M, place_M + 1, relevant_B, depth, gain_M)
+    else:
+        indices_BK = search.nearest(rows, depth)
+        gain_BK = relevance.gains(rows, indices_BK)
+        query_M, place_M = np.nonzero(gain_BK)
+        column_M, rank_M = indices_BK[query_M, place_M], place_M + 1
+        gain_M = gain_BK[query_M, place_M].astype(np.float64) if relevance.graded else None
+    relevant_B, same_B = counts
+    ranks = RelevantRanks(query_M, rank_M, relevant_B, depth, gain_M)
+    if isinstance(relevance, SameLabel):
+        return ranks
+    size_M, size_B = relevance.size_G[column_M], relevance.size_Q[rows]
+    return replace(ranks, size_M=size_M, size_Q=size_B, same_Q=same_B)
 
 
 def _measure(
@@ -177,13 +204,11 @@ def _measure(
     relevance: Relevance,
     rows: slice,
 ) -> np.ndarray:
-    if metric.k is not None:
-        if metric.kind == "recall":
-            return ranking.recall_at(ranks, metric.k)
-        if metric.kind == "precision":
-            return ranking.precision_at(ranks, metric.k)
-        ideal_B = relevance.ideal(rows, metric.k)
-        return ranking.ndcg_at(ranks, metric.k, ideal_B)
+    if metric.kind in _AT_K:
+        return _AT_K[metric.kind](ranks, metric.k or 0)
+    if metric.kind == "ndcg":
+        k = metric.k or 0
+        return ranking.ndcg_at(ranks, k, relevance.ideal(rows, k))
     if metric.kind == "anmrr":
         return ranking.nmrr(ranks, largest)
     whole = {
@@ -209,5 +234,7 @@ def _protocol(search: ExactSearch, relevance: Relevance, exclusions: int) -> dic
         "ties": "equal float32 distances are ranked by gallery index",
         "average precision": "step-wise over the full ranking",
         "recall@K": "share of queries with a relevant item among the K nearest",
+        "ap@K": "divided by the hits among the K nearest (ap_min@K: by min(K, relevant items))",
+        "example_*@K": "pair by pair, mean over ranks, then queries; F1 from a query's means",
         "exclusion": f"{exclusions} rules of equal keys" if exclusions else "none",
     }

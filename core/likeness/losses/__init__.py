@@ -2,7 +2,7 @@
 
 from likeness.losses.base import Loss, LossTerms, PairLoss
 from likeness.losses.centre import CentreLoss, CentreStructuredLoss
-from likeness.losses.classification import ClassificationLoss
+from likeness.losses.classification import ClassificationLoss, MultiLabelClassificationLoss
 from likeness.losses.contrastive import ContrastiveLoss, WeightedContrastiveLoss
 from likeness.losses.factory import (
     ClassificationSpec,
@@ -25,6 +25,7 @@ __all__ = [
     "Loss",
     "LossSpec",
     "LossTerms",
+    "MultiLabelClassificationLoss",
     "PairLoss",
     "SemiHardTripletLoss",
     "TripletLoss",

@@ -1,6 +1,8 @@
-"""Softmax cross-entropy on logits, with label smoothing and class weights.
+"""Cross-entropy on logits, with label smoothing and class weights.
 
-Shapes: N = samples, C = classes.
+Softmax for one class per image, binary for several labels per image.
+
+Shapes: N = samples, C = classes, L = labels of a multi-label target.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -53,6 +55,42 @@ def cross_entropy(
         return LossTerms(per_anchor_N.sum(), per_anchor_N, share_N > 0, wrong_N.sum())
 
 
+def binary_cross_entropy(
+    logits_NL: Float[Tensor, "N L"],
+    targets_NL: Shaped[Tensor, "N L"],
+    *,
+    label_smoothing: float = 0.0,
+    positive_weight_L: Float[Tensor, " L"] | None = None,
+) -> LossTerms:
+    """Binary cross-entropy of every label, split by sample.
+
+    The definition of `torch.nn.functional.binary_cross_entropy_with_logits`: the mean over all
+    N * L entries, whatever their weights. Half precision goes to float32; autocast is off inside.
+
+    Args:
+        logits_NL: logits, shape (N, L).
+        targets_NL: 0 or 1 (or between), shape (N, L), of any type.
+        label_smoothing: s in [0, 1): a target t becomes (1 - s) t + s / 2.
+        positive_weight_L: factor on the cost of each label's positives, shape (L,); None means 1.
+
+    Returns:
+        The loss; `n_active` counts samples with a label on the wrong side of probability 0.5.
+    """
+    with torch.autocast(logits_NL.device.type, enabled=False):
+        raised_NL = logits_NL if logits_NL.dtype == torch.float64 else logits_NL.float()
+        wanted_NL = targets_NL.to(raised_NL)
+        cost_NL = F.binary_cross_entropy_with_logits(
+            raised_NL,
+            wanted_NL * (1 - label_smoothing) + label_smoothing / 2,
+            pos_weight=None if positive_weight_L is None else positive_weight_L.to(raised_NL),
+            reduction="none",
+        )
+        per_anchor_N = cost_NL.sum(1) / max(cost_NL.numel(), 1)
+        wrong_N = ((raised_NL.detach() > 0) != (wanted_NL > 0.5)).any(1)
+        valid_N = torch.ones_like(wrong_N)
+        return LossTerms(per_anchor_N.sum(), per_anchor_N, valid_N, wrong_N.sum())
+
+
 class ClassificationLoss(nn.Module):
     """Softmax cross-entropy on a head's logits.
 
@@ -75,13 +113,7 @@ class ClassificationLoss(nn.Module):
         counts: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        require(0 <= label_smoothing < 1, "label_smoothing", "in [0, 1)", label_smoothing)
-        require(
-            class_weights in CLASS_WEIGHTS,
-            "class_weights",
-            f"one of {', '.join(CLASS_WEIGHTS)}",
-            class_weights,
-        )
+        _check_options(label_smoothing, class_weights)
         self.label_smoothing = label_smoothing
         weight_C = balanced_weights(counts) if class_weights == "balanced" else None
         self.register_buffer("weight_C", weight_C)
@@ -92,10 +124,68 @@ class ClassificationLoss(nn.Module):
         """The loss as a scalar."""
         return self.on_logits(logits_NC, labels_N).value
 
-    def on_logits(self, logits_NC: Float[Tensor, "N C"], labels_N: Int[Tensor, " N"]) -> LossTerms:
-        """The loss with its parts; see `cross_entropy`."""
+    def on_logits(self, logits_NC: Float[Tensor, "N C"], labels_N: Tensor) -> LossTerms:
+        """The loss with its parts; see `cross_entropy`.
+
+        Raises:
+            UserError: if the labels are not one class per sample.
+        """
+        shape = tuple(labels_N.shape)
+        require(labels_N.ndim == 1, "labels", "of shape (N,) for cross_entropy", shape)
         return cross_entropy(
             logits_NC, labels_N, label_smoothing=self.label_smoothing, weight_C=self.weight_C
+        )
+
+
+class MultiLabelClassificationLoss(nn.Module):
+    """Binary cross-entropy on a head's logits, one for each label.
+
+    Args:
+        label_smoothing: in [0, 1).
+        class_weights: `none`, or `balanced`: positives of a label weigh n_negative / n_positive,
+            see `positive_weights`.
+        counts: training samples that have each label, needed for `balanced`.
+        images: all training samples, likewise.
+
+    Raises:
+        UserError: if an argument is out of range, or counts are missing or zero where needed.
+    """
+
+    weight_L: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: ClassWeights = "none",
+        counts: Sequence[int] | None = None,
+        images: int | None = None,
+    ) -> None:
+        super().__init__()
+        _check_options(label_smoothing, class_weights)
+        self.label_smoothing = label_smoothing
+        weight_L = positive_weights(counts, images) if class_weights == "balanced" else None
+        self.register_buffer("weight_L", weight_L)
+
+    def forward(
+        self, logits_NL: Float[Tensor, "N L"], targets_NL: Shaped[Tensor, "N L"]
+    ) -> Float[Tensor, ""]:
+        """The loss as a scalar."""
+        return self.on_logits(logits_NL, targets_NL).value
+
+    def on_logits(self, logits_NL: Float[Tensor, "N L"], targets_NL: Tensor) -> LossTerms:
+        """The loss with its parts; see `binary_cross_entropy`.
+
+        Raises:
+            UserError: if the targets have not the shape of the logits.
+        """
+        rule = f"of shape {tuple(logits_NL.shape)} for binary_cross_entropy"
+        require(targets_NL.shape == logits_NL.shape, "labels", rule, tuple(targets_NL.shape))
+        return binary_cross_entropy(
+            logits_NL,
+            targets_NL,
+            label_smoothing=self.label_smoothing,
+            positive_weight_L=self.weight_L,
         )
 
 
@@ -111,3 +201,26 @@ def balanced_weights(counts: Sequence[int] | None) -> Float[Tensor, " C"]:
     require(smallest >= 1, "counts", ">= 1 for every class", smallest)
     count_C = torch.tensor([float(count) for count in counts])
     return count_C.sum() / (len(counts) * count_C)
+
+
+def positive_weights(counts: Sequence[int] | None, images: int | None) -> Float[Tensor, " L"]:
+    """Weights n_negative / n_positive: a label's positives weigh as much as its negatives.
+
+    A label that every image has counts as if one image had it not, so that it is not ignored.
+
+    Raises:
+        UserError: if counts are missing, or a label has no sample.
+    """
+    if counts is None or not len(counts) or images is None:
+        raise UserError("counts must be given for balanced class weights, got nothing")
+    smallest, largest = min(counts), max(counts)
+    require(smallest >= 1, "counts", ">= 1 for every label", smallest)
+    require(largest <= images, "counts", f"<= {images}, the number of images", largest)
+    count_L = torch.tensor([float(count) for count in counts])
+    return (images - count_L).clamp_min(1) / count_L
+
+
+def _check_options(label_smoothing: float, class_weights: str) -> None:
+    require(0 <= label_smoothing < 1, "label_smoothing", "in [0, 1)", label_smoothing)
+    names = ", ".join(CLASS_WEIGHTS)
+    require(class_weights in CLASS_WEIGHTS, "class_weights", f"one of {names}", class_weights)

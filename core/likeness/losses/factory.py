@@ -8,9 +8,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from likeness.config import Spec
+from likeness.errors import UserError, require
 from likeness.losses.base import PairLoss, Reduction
 from likeness.losses.centre import Between, CentreLoss, CentreMode, CentreStructuredLoss
-from likeness.losses.classification import ClassificationLoss, ClassWeights
+from likeness.losses.classification import (
+    ClassificationLoss,
+    ClassWeights,
+    MultiLabelClassificationLoss,
+)
 from likeness.losses.contrastive import ContrastiveLoss, WeightedContrastiveLoss
 from likeness.losses.lifted import GeneralisedLiftedLoss, LiftedStructuredLoss
 from likeness.losses.triplet import (
@@ -132,9 +137,9 @@ LossSpec = Annotated[AnyLossSpec, Field(discriminator="name")]
 
 
 class ClassificationSpec(Spec):
-    """See `ClassificationLoss`."""
+    """See `ClassificationLoss`, and for several labels per image `MultiLabelClassificationLoss`."""
 
-    name: Literal["cross_entropy"] = "cross_entropy"
+    name: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: ClassWeights = "none"
 
@@ -172,17 +177,39 @@ def build_loss(spec: LossSpec, *, num_classes: int, dim: int) -> PairLoss:
 
 
 def build_classification(
-    spec: ClassificationSpec, *, counts: Sequence[int] | None = None
-) -> ClassificationLoss:
+    spec: ClassificationSpec, *, counts: Sequence[int] | None = None, images: int | None = None
+) -> ClassificationLoss | MultiLabelClassificationLoss:
     """The classification loss that a spec describes.
 
     Args:
         spec: the options.
-        counts: training samples of each class, needed for balanced class weights.
+        counts: training samples of each class (label), needed for balanced class weights.
+        images: all training samples; needed for those of `binary_cross_entropy`.
 
     Raises:
         UserError: if counts are missing or zero where needed.
     """
-    return ClassificationLoss(
-        label_smoothing=spec.label_smoothing, class_weights=spec.class_weights, counts=counts
-    )
+    options = spec.model_dump(include={"label_smoothing", "class_weights"})
+    if spec.name == "binary_cross_entropy":
+        return MultiLabelClassificationLoss(**options, counts=counts, images=images)
+    return ClassificationLoss(**options, counts=counts)
+
+
+def check_labels(
+    losses: Sequence[LossSpec], classification: ClassificationSpec | None, *, multilabel: bool
+) -> None:
+    """Refuse losses that do not fit the labels: one class per image, or several labels.
+
+    Raises:
+        UserError: naming the loss and, for classification, the one that fits.
+    """
+    form = "several labels per image" if multilabel else "one class per image"
+    if classification is not None:
+        fitting = "binary_cross_entropy" if multilabel else "cross_entropy"
+        name = classification.name
+        require(name == fitting, "classification.name", f"{fitting!r} for {form}", name)
+    per_class = [spec.name for spec in losses if type(spec) in _PER_CLASS]
+    if multilabel and per_class:
+        raise UserError(
+            f"loss must be one without a centre per class for {form}, got {per_class[0]!r}"
+        )

@@ -11,6 +11,7 @@ from pydantic import Field
 from likeness.config import Spec
 from likeness.errors import UserError
 from likeness.mining.hard import Rule, batch_hard, check_semi_hard, semi_hard
+from likeness.mining.informative import Aggregate, informative_triplets, random_triplets
 from likeness.selection import Miner
 
 
@@ -33,7 +34,39 @@ class SemiHardMinerSpec(Spec):
     per_pair: int = Field(1, ge=1)
 
 
-MinerSpec = Annotated[BatchHardMinerSpec | SemiHardMinerSpec, Field(discriminator="name")]
+class InformativeMinerSpec(Spec):
+    """Diverse anchors with relevant, hard, diverse images; see `mining.informative`.
+
+    The defaults are a public port's; the paper's are unconfirmed.
+    """
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "triplets"
+
+    name: Literal["informative_triplets"] = "informative_triplets"
+    anchors: int = Field(30, ge=1)
+    positives: int = Field(30, ge=1)
+    negatives: int = Field(30, ge=1)
+    beta: float = Field(0.5, ge=0, le=1)
+    gamma: float = Field(0.2, ge=0, le=1)
+    aggregate: Aggregate = "min"
+    squared: bool = True
+
+
+class RandomMinerSpec(Spec):
+    """Uniform anchors, positives and negatives; see `mining.informative.random_triplets`."""
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "triplets"
+
+    name: Literal["random_triplets"] = "random_triplets"
+    anchors: int = Field(30, ge=1)
+    positives: int = Field(30, ge=1)
+    negatives: int = Field(30, ge=1)
+
+
+MinerSpec = Annotated[
+    BatchHardMinerSpec | SemiHardMinerSpec | InformativeMinerSpec | RandomMinerSpec,
+    Field(discriminator="name"),
+]
 
 
 @runtime_checkable
@@ -49,10 +82,17 @@ def build_miner(spec: MinerSpec) -> Miner:
     Raises:
         UserError: if the options make no sense together.
     """
-    if isinstance(spec, BatchHardMinerSpec):
-        return batch_hard
-    check_semi_hard(spec.rule, spec.margin, spec.per_pair)
-    return partial(semi_hard, rule=spec.rule, margin=spec.margin, per_pair=spec.per_pair)
+    options = spec.model_dump(exclude={"name"})
+    match spec:
+        case BatchHardMinerSpec():
+            return batch_hard
+        case SemiHardMinerSpec():
+            check_semi_hard(spec.rule, spec.margin, spec.per_pair)
+            return partial(semi_hard, **options)
+        case InformativeMinerSpec():
+            return partial(informative_triplets, **options)
+        case RandomMinerSpec():
+            return partial(random_triplets, **options)
 
 
 def check_combination(loss: Reader, miners: Sequence[MinerSpec]) -> None:

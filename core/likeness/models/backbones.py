@@ -7,6 +7,7 @@ T = tokens.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -14,8 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models.alexnet import AlexNet
+from torchvision.models.convnext import convnext_tiny
 from torchvision.models.densenet import DenseNet
+from torchvision.models.efficientnet import efficientnet_b0
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+from torchvision.models.vgg import VGG, cfgs, make_layers
 from torchvision.models.vision_transformer import VisionTransformer
 
 from likeness.errors import require
@@ -28,6 +33,9 @@ class BackboneOutputs(NamedTuple):
 
     map_NFhw: Float[Tensor, "N F h w"]
     token_NF: Float[Tensor, "N F"] | None
+
+
+_KAIMING_FAN_OUT = partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
 
 
 @runtime_checkable
@@ -52,7 +60,7 @@ class Backbone(Protocol):
 
 
 class ResNetBackbone(nn.Module):
-    """ResNet-18 or -50 (He et al. 2016), map of stride 32 (8 with the small stem)."""
+    """ResNet-18, -34 or -50 (He et al. 2016), map of stride 32 (8 with the small stem)."""
 
     first_layer = "conv1"
     head_prefix = "fc."
@@ -62,6 +70,7 @@ class ResNetBackbone(nn.Module):
         block: type[BasicBlock | Bottleneck]
         block, layers = {
             "resnet18": (BasicBlock, [2, 2, 2, 2]),
+            "resnet34": (BasicBlock, [3, 4, 6, 3]),
             "resnet50": (Bottleneck, [3, 4, 6, 3]),
         }[spec.backbone]
         net = ResNet(block, layers)
@@ -71,7 +80,7 @@ class ResNetBackbone(nn.Module):
             net.conv1,
             bands=spec.bands,
             small=spec.stem == "small",
-            initialise=partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu"),
+            initialise=_KAIMING_FAN_OUT,
         )
         if spec.stem == "small":
             net.maxpool = nn.Identity()
@@ -110,6 +119,53 @@ class DenseNetBackbone(nn.Module):
     def forward(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:
         """The map after the last normalisation and ReLU, non-negative."""
         return BackboneOutputs(functional.relu(self.net.features(images_NCHW)), None)
+
+
+class PlainBackbone(nn.Module):
+    """A network whose map is torchvision's `features`, of stride 32.
+
+    VGG-16 (Simonyan and Zisserman 2015) and AlexNet (Krizhevsky et al. 2012, in the form of 2014):
+    convolutions only, their three dense layers belong to the class layer. EfficientNet-B0 (Tan and
+    Le 2019): stride 16 with the small stem; its map is >= -0.28 (SiLU), and GeM counts what is
+    below 0 as 0. ConvNeXt-T (Liu et al. 2022): its map is signed, the normalisation behind the
+    average belongs to the class layer.
+    """
+
+    head_prefix = "classifier."
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        net, self.first_layer, self.num_features, initialise = _plain_network(spec.backbone)
+        net.classifier = nn.Identity()
+        original = net.get_submodule(self.first_layer)
+        assert isinstance(original, nn.Conv2d)
+        first = first_convolution(
+            original, bands=spec.bands, small=spec.stem == "small", initialise=initialise
+        )
+        net.set_submodule(self.first_layer, first)
+        self.net = net
+
+    def forward(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:
+        """The map after the last layer of `features`; see the class for its sign."""
+        return BackboneOutputs(self.net.get_submodule("features")(images_NCHW), None)
+
+
+def _plain_network(name: str) -> tuple[nn.Module, str, int, Callable[[Tensor], object]]:
+    """The network, its first layer, its features, and how torchvision fills the first layer."""
+    match name:
+        case "vgg16":
+            features = make_layers(cfgs["D"], batch_norm=False)
+            with torch.device("meta"):  # 120 million weights of the class layer are not kept
+                return VGG(features), "features.0", 512, _KAIMING_FAN_OUT
+        case "alexnet":
+            initialise = partial(nn.init.kaiming_uniform_, a=math.sqrt(5))
+            return AlexNet(), "features.0", 256, initialise
+        case "efficientnet_b0":
+            initialise = partial(nn.init.kaiming_normal_, mode="fan_out")
+            return efficientnet_b0(), "features.0.0", 1280, initialise
+        case _:
+            initialise = partial(nn.init.trunc_normal_, std=0.02)
+            return convnext_tiny(), "features.0.0", 768, initialise
 
 
 class ViTBackbone(nn.Module):
@@ -159,9 +215,11 @@ class ViTBackbone(nn.Module):
 def build_backbone(spec: ModelSpec) -> Backbone:
     """The backbone that `spec` names, with random weights from torch's global generator."""
     match spec.backbone:
-        case "resnet18" | "resnet50":
+        case "resnet18" | "resnet34" | "resnet50":
             return ResNetBackbone(spec)
         case "densenet121":
             return DenseNetBackbone(spec)
+        case "vgg16" | "alexnet" | "efficientnet_b0" | "convnext_tiny":
+            return PlainBackbone(spec)
         case "vit_b_16":
             return ViTBackbone(spec)

@@ -24,11 +24,16 @@ from likeness.provenance import WEIGHTS_FILE, read_provenance, resolve_model
 
 BACKBONE_PREFIX = "backbone.net."
 
-# Version 1 for all four: later recipes are tuned for classification at their own image size.
+# Version 1 for all: later recipes are tuned for classification at their own image size.
 _IMAGENET = {
     "resnet18": torchvision_models.ResNet18_Weights.IMAGENET1K_V1,
+    "resnet34": torchvision_models.ResNet34_Weights.IMAGENET1K_V1,
     "resnet50": torchvision_models.ResNet50_Weights.IMAGENET1K_V1,
     "densenet121": torchvision_models.DenseNet121_Weights.IMAGENET1K_V1,
+    "vgg16": torchvision_models.VGG16_Weights.IMAGENET1K_V1,
+    "alexnet": torchvision_models.AlexNet_Weights.IMAGENET1K_V1,
+    "efficientnet_b0": torchvision_models.EfficientNet_B0_Weights.IMAGENET1K_V1,
+    "convnext_tiny": torchvision_models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1,
     "vit_b_16": torchvision_models.ViT_B_16_Weights.IMAGENET1K_V1,
 }
 _POSITIONS = "encoder.pos_embedding"

@@ -9,11 +9,31 @@ from pydantic import Field, model_validator
 from likeness.config import Spec
 from likeness.errors import require
 
-BackboneName = Literal["resnet18", "resnet50", "densenet121", "vit_b_16"]
+BackboneName = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "densenet121",
+    "vgg16",
+    "alexnet",
+    "efficientnet_b0",
+    "convnext_tiny",
+    "vit_b_16",
+]
 Space = Literal["euclidean", "cosine", "dot"]
 
 VIT_PATCH = 16
-_DENSENET_STRIDE = 32  # of the standard stem; a smaller image would leave an empty map
+# The least side that leaves a cell of the map, with the standard stem; others take any.
+_LEAST_SIDE = {"densenet121": 32, "vgg16": 32, "alexnet": 63, "convnext_tiny": 32}
+# Why a backbone has no small stem.
+_NO_SMALL_STEM = {
+    "vgg16": "vgg16, whose first convolution has stride 1 already",
+    "alexnet": "alexnet, whose layers are made for large images",
+    "convnext_tiny": "convnext_tiny, which reads patches",
+    "vit_b_16": "vit_b_16",
+}
+# A generalised mean needs maps that are not negative; these two have both signs.
+_POOLINGS = {"vit_b_16": ("gap", "class_token"), "convnext_tiny": ("gap",)}
 
 
 class ModelSpec(Spec):
@@ -25,11 +45,13 @@ class ModelSpec(Spec):
             file in the local cache, never fetched), or a `.safetensors` file with torchvision's
             key names, or a model directory whose backbone is taken.
         stem: `standard` (torchvision's) or `small`, one 3 x 3 convolution of stride 1 and no
-            max-pooling, for small images; not for ViT.
+            max-pooling behind it, for small images; for ResNets, DenseNet and EfficientNet only.
         bands: channels of the input image, >= 1.
-        image_size: side of the input image in pixels, >= 16; a multiple of 16 for ViT.
+        image_size: side of the input image in pixels, >= 16; a multiple of 16 for ViT, >= 32 for
+            VGG-16, ConvNeXt-T and DenseNet-121 (standard stem), >= 63 for AlexNet.
         pooling: from the feature map to one vector: `gap` (mean), `gem` (generalised mean with a
-            learned exponent), `class_token` (ViT only).
+            learned exponent; not for the signed maps of ViT and ConvNeXt), `class_token` (ViT
+            only).
         embedding_dim: length of the embedding; None makes the pooled features the embedding.
         space: how the embedding is compared; the Embedder itself returns it raw.
         dropout: on the input of the class layer only, in [0, 1): the metric losses see the very
@@ -52,28 +74,19 @@ class ModelSpec(Spec):
 
     @model_validator(mode="after")
     def _combinations(self) -> ModelSpec:
-        if self.backbone == "vit_b_16":
-            require(self.stem == "standard", "stem", "'standard' for vit_b_16", self.stem)
+        name = self.backbone
+        if name in _NO_SMALL_STEM:
             require(
-                self.image_size % VIT_PATCH == 0,
-                "image_size",
-                f"a multiple of {VIT_PATCH} for vit_b_16",
-                self.image_size,
+                self.stem == "standard", "stem", f"'standard' for {_NO_SMALL_STEM[name]}", self.stem
             )
-            # A generalised mean needs non-negative maps; ViT's normalised tokens have both signs.
-            require(self.pooling != "gem", "pooling", "'gap' or 'class_token' for vit_b_16", "gem")
+        if name == "vit_b_16":
+            fits = self.image_size % VIT_PATCH == 0
+            rule = f"a multiple of {VIT_PATCH} for {name}"
         else:
-            require(
-                self.pooling != "class_token",
-                "pooling",
-                f"'gap' or 'gem' for {self.backbone}",
-                "class_token",
-            )
-        if self.backbone == "densenet121" and self.stem == "standard":
-            require(
-                self.image_size >= _DENSENET_STRIDE,
-                "image_size",
-                f">= {_DENSENET_STRIDE} for densenet121 with the standard stem",
-                self.image_size,
-            )
+            fits = self.stem == "small" or self.image_size >= _LEAST_SIDE.get(name, 1)
+            rule = f">= {_LEAST_SIDE.get(name, 1)} for {name} with the standard stem"
+        require(fits, "image_size", rule, self.image_size)
+        poolings = _POOLINGS.get(name, ("gap", "gem"))
+        rule = f"{' or '.join(map(repr, poolings))} for {name}"
+        require(self.pooling in poolings, "pooling", rule, self.pooling)
         return self

@@ -123,13 +123,13 @@ class ClassBalanced:
         members = _members(self.labels_N)
         length = epoch_length(len(self.labels_N), self.classes_per_batch * self.per_class)
         sizes_C = np.array([len(rows) for rows in members])
-        hands_C = _share_out(sizes_C, length, self.classes_per_batch, generator)
+        hands_C = share_out(sizes_C, length, self.classes_per_batch, generator)
         hands = [
             _deal(rows, int(count), self.per_class, generator)
             for rows, count in zip(members, hands_C, strict=True)
         ]
         batches: list[list[int]] = []
-        for chosen in _choose_classes(hands_C, length, self.classes_per_batch, generator):
+        for chosen in choose_classes(hands_C, length, self.classes_per_batch, generator):
             rows = [row for index in chosen for row in hands[index].pop()]
             batches.append(generator.permutation(rows).tolist())
         return batches
@@ -142,7 +142,7 @@ def _members(labels_N: np.ndarray) -> list[np.ndarray]:
     return np.split(order, starts[1:])
 
 
-def _share_out(
+def share_out(
     sizes_C: Int[np.ndarray, " C"], length: int, per_batch: int, generator: np.random.Generator
 ) -> Int[np.ndarray, " C"]:
     """How many hands each class gets: L * P in all, at most L each, in proportion to its size.
@@ -194,7 +194,7 @@ def _deal(
     return dealt
 
 
-def _choose_classes(
+def choose_classes(
     hands_C: Int[np.ndarray, " C"], length: int, per_batch: int, generator: np.random.Generator
 ) -> list[list[int]]:
     """For each batch P different classes; class c is chosen `hands_C[c]` times in all.

@@ -111,7 +111,8 @@ class Ledger:
     def judge(self, score: float | None, *, epochs: int, patience: int | None) -> bool:
         """Whether the epoch just closed is the best so far; decides whether the run is over.
 
-        Without a score (no validation) the last epoch counts as the best. A nan is never better.
+        Without a score (no validation) the last epoch counts as the best. A nan is never better;
+        if no score was a number when the run is over, the last epoch counts as the best, too.
         """
         bar = -math.inf if self.best_score is None else self.best_score
         better = score is None or score > bar
@@ -123,6 +124,8 @@ class Ledger:
             and self.epoch < epochs
         )
         self.finished = self.stopped_early or self.epoch >= epochs
+        if self.finished and self.best_epoch == 0:
+            better, self.best_epoch = True, self.epoch
         return better
 
     def to_plain(self) -> dict[str, Any]:

@@ -47,7 +47,8 @@ class FitResult:
 
     Attributes:
         best_epoch: the epoch whose weights they are, counted from 1.
-        best_score: its value of `spec.monitor`; nan without validation.
+        best_score: its value of `spec.monitor`; nan without validation, or if no epoch's was a
+            number (a sentence then says so, and the last epoch counts as the best).
         epochs: epochs done.
         steps: steps done.
         history: one row per epoch, the columns of `logs/epochs.csv`.
@@ -172,6 +173,8 @@ def _train(run: Run, validate: Validate | None, display: Display, tensorboard: b
                 logs.epoch(row, ledger.step)
             display.epoch(row)
             run.save(logs)
+        if run.is_first and validate is not None and ledger.best_score is None:
+            display.warn(_never_a_number(run))
 
 
 def _train_epoch(run: Run, display: Display, logs: RunLogs | None) -> float:
@@ -289,6 +292,19 @@ def _monitored(run: Run, validate: Validate | None, scores: Mapping[str, float])
     if validate is None:
         return None
     return from_first(float(scores.get(run.spec.monitor, math.nan)), run.fabric)
+
+
+def _never_a_number(run: Run) -> str:
+    """What to say when `monitor` could not choose an epoch."""
+    monitor, last = run.spec.monitor, run.ledger.history[-1]
+    others = [name.removeprefix("val_") for name in last if name.startswith("val_")]
+    others = [name for name in others if name != monitor]
+    advice = f", another score is {' or '.join(others)}" if others else ""
+    return (
+        f"monitor must be a number after some epoch to choose the best one, got nan for "
+        f"{monitor!r} after each of {run.ledger.epoch} epochs; the last epoch's weights are kept"
+        f"{advice}"
+    )
 
 
 def _stop(run: Run, numbers: StepNumbers, rows: Sequence[int], images_NCHW: Tensor) -> UserError:

@@ -78,7 +78,11 @@ class Display:
     def say(self, sentence: str) -> None:
         """One line."""
         if not self._quiet:
-            self._console.print(sentence, markup=False, soft_wrap=True)
+            self.warn(sentence)
+
+    def warn(self, sentence: str) -> None:
+        """One line that is shown even if everything else is quiet."""
+        self._console.print(sentence, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""

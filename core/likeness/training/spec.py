@@ -94,6 +94,13 @@ class DataSpec(Spec):
             splits do (neighbours may then straddle).
         protocol: a published split by the application's name for it; it then decides the shares,
             and `val` is a share of its training part. null: `test` and `val` decide.
+        fold: the test fold, >= 1, where the data have a column `fold` (or the protocol has folds);
+            the other folds train, and `val` is a share of them. null: no folds.
+        bands: which bands of the files are used, in this order, by number (from 1) or by name
+            (whatever its case); null takes all but alpha.
+        block_km: images whose centres lie in one cell of a square geographic grid of this side, and
+            images that overlap, form one group; null leaves the groups of the layout. Needs images
+            with a CRS; with `groups: none` it only names the groups.
         cache_gib: sets that fit are kept decoded in memory, up to this many GiB; 0 never.
     """
 
@@ -103,6 +110,9 @@ class DataSpec(Spec):
     val: float = Field(default=0.1, ge=0, lt=1)
     groups: Literal["group", "none"] = "group"
     protocol: str | None = None
+    fold: int | None = Field(default=None, ge=1)
+    bands: list[int | str] | None = Field(default=None, min_length=1)
+    block_km: float | None = Field(default=None, gt=0)
     cache_gib: float = Field(default=2.0, ge=0)
 
     @model_validator(mode="after")
@@ -121,7 +131,9 @@ class RunSpec(Spec):
         precision: of the network; losses are always computed in float32 or better.
         clip_norm: the gradient is shortened to this norm, > 0; null never.
         patience: stop after so many epochs without a better `monitor`, >= 1; null never.
-        monitor: the validation score that chooses the best epoch; higher is better.
+        monitor: the validation score that chooses the best epoch; higher is better. Of sets with
+            one class per image `accuracy` or `map_at_r`; of multi-label sets `macro_ap` (mean AP
+            over the labels), `map`, `wmap` or `ndcg` (of retrieval).
         workers: processes that load images; 0 loads in the training process. Changes no number.
         grad_cache: images per chunk when a batch is larger than memory (gradient caching); null
             sends the whole batch through the network at once.
@@ -142,7 +154,7 @@ class RunSpec(Spec):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     clip_norm: float | None = Field(default=None, gt=0)
     patience: int | None = Field(default=None, ge=1)
-    monitor: Literal["accuracy", "map_at_r"] = "map_at_r"
+    monitor: Literal["accuracy", "map_at_r", "macro_ap", "map", "wmap", "ndcg"] = "map_at_r"
     workers: int = Field(default=2, ge=0)
     grad_cache: int | None = Field(default=None, ge=1)
     checkpoint_minutes: float = Field(default=10.0, gt=0)

@@ -13,6 +13,7 @@ from likeness.evaluation.calibration import (
     apply_temperature,
     calibration,
     fit_temperature,
+    fit_thresholds,
     reliability,
 )
 
@@ -151,3 +152,68 @@ def test_shapes_are_refused_in_words():
         calibration(np.full((4, 2), 0.5), np.zeros(3, int))
     with pytest.raises(UserError, match=r"^probabilities must be a 2-D array"):
         calibration(np.full(4, 0.5), np.zeros(4, int))
+
+
+def f1_of(scores, truth, threshold):
+    predicted = scores >= threshold
+    right = int((predicted & (truth > 0)).sum())
+    return 2 * right / (int(predicted.sum()) + int(truth.sum()))
+
+
+@pytest.mark.parametrize("decimals", [1, 9])
+def test_thresholds_have_the_largest_f1_of_all(decimals):
+    rng = np.random.default_rng(0)
+    truth = (rng.random((60, 6)) < [0.5, 0.3, 0.1, 0.02, 0.9, 0.5]).astype(int)
+    truth[0] = 1
+    scores = np.round(0.3 * truth + 0.7 * rng.random(truth.shape), decimals)
+    found = fit_thresholds(scores, truth)
+    for label, threshold in enumerate(found):
+        column, wanted = scores[:, label], truth[:, label]
+        every = np.concatenate([np.unique(column), np.linspace(0, 1, 101)])
+        best = max(f1_of(column, wanted, t) for t in every)
+        assert f1_of(column, wanted, threshold) == pytest.approx(best)
+        assert threshold not in column  # half-way between two scores
+
+
+def test_thresholds_by_hand():
+    scores = np.array([[0.9, 0.9, 0.2, 0.3], [0.8, 0.1, 0.2, 0.4], [0.3, 0.1, 0.2, 0.0]])
+    truth = np.array([[1, 0, 1, 1], [1, 0, 0, 1], [0, 0, 0, 1]], bool)
+    assert fit_thresholds(scores, truth).tolist() == pytest.approx(
+        [
+            (0.8 + 0.3) / 2,  # parts them
+            0.5,  # no true item
+            0.1,  # one score: half-way to 0
+            0.0,  # all are true, the lowest score is 0
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0.7, 0.5, 0.3, 0.2, 0.1], 0.6),  # or 0.15
+        ([0.95, 0.9, 0.8, 0.5, 0.3], 0.4),  # or 0.925
+        ([0.9, 0.6, 0.55, 0.4, 0.1], 0.75),  # or 0.25, as near: the higher
+    ],
+)
+def test_of_equally_good_thresholds_the_nearest_to_a_half_is_taken(scores, expected):
+    """The first item alone and the first four together both have F1 2/3."""
+    truth = np.array([[1], [0], [0], [1], [0]])
+    assert fit_thresholds(np.array(scores)[:, None], truth).tolist() == pytest.approx([expected])
+
+
+def test_neighbouring_numbers_have_no_middle():
+    low = np.float64(0.5)
+    high = np.nextafter(low, 1)
+    found = fit_thresholds(np.array([[high], [low]]), np.array([[1], [0]]))
+    assert found.tolist() == [high]
+
+
+def test_bad_scores_have_no_thresholds():
+    truth = np.ones((2, 2), bool)
+    with pytest.raises(UserError, match=r"^scores must be in \[0, 1\]"):
+        fit_thresholds(np.full((2, 2), np.nan), truth)
+    with pytest.raises(UserError, match=r"^truth must be 0 or 1 everywhere"):
+        fit_thresholds(np.ones((2, 2)), truth * 3)
+    with pytest.raises(UserError, match=r"^scores must be a table"):
+        fit_thresholds(np.ones((0, 2)), truth[:0])

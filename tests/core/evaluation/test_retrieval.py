@@ -1,6 +1,5 @@
 """Streamed retrieval metrics against a full sort per query and loops from the definitions."""
 
-import itertools
 import math
 import os
 
@@ -31,43 +30,41 @@ def rankings(query, gallery, excluded, space):
 
 def by_definition(orders, gains, metrics):
     """Per metric a list of per-query values. gains[q][g] = 0 for irrelevant."""
-    totals = [sum(gains[q][j] > 0 for j in order) for q, order in enumerate(orders)]
-    values = {name: [] for name in metrics}
-    for q, order in enumerate(orders):
-        total = totals[q]
-        ranked = [gains[q][j] for j in order]
-        hits = [int(gain > 0) for gain in ranked]
-        found = list(itertools.accumulate(hits))
-        precision = [count / rank for rank, count in enumerate(found, start=1)]
-        for name in metrics:
-            kind, _, k = name.partition("@")
-            if total == 0:
-                values[name].append(math.nan)
-            elif name == "map@r":
-                values[name].append(sum(precision[r] for r in range(total) if hits[r]) / total)
-            elif kind == "r_precision":
-                values[name].append(sum(hits[:total]) / total)
-            elif kind == "map":
-                values[name].append(sum(precision[r] for r in range(len(hits)) if hits[r]) / total)
-            elif kind == "recall":
-                values[name].append(float(any(hits[: int(k)])))
-            elif kind == "precision":
-                values[name].append(sum(hits[: int(k)]) / int(k))
-            elif kind == "ndcg":
-                best = sorted(ranked, reverse=True)
-                dcg, ideal = (
-                    sum(g / math.log2(r + 2) for r, g in enumerate(row[: int(k)]))
-                    for row in (ranked, best)
-                )
-                values[name].append(dcg / ideal)
-            else:
-                reach = min(4 * total, 2 * max(totals))
-                ranks = [
-                    r + 1 if r + 1 <= reach else 1.25 * reach for r in range(len(hits)) if hits[r]
-                ]
-                best = (1 + total) / 2
-                values[name].append((sum(ranks) / total - best) / (1.25 * reach - best))
-    return values
+    ranked = [[gains[q][j] for j in order] for q, order in enumerate(orders)]
+    largest = max((sum(gain > 0 for gain in row) for row in ranked), default=0)
+    return {name: [value_of(name, row, largest) for row in ranked] for name in metrics}
+
+
+def value_of(name, ranked, largest):
+    """One query. `ranked`: the gains in order; `largest`: the most relevant items of any query."""
+    kind, _, k = name.partition("@")
+    hits = [int(gain > 0) for gain in ranked]
+    total = sum(hits)
+    if total == 0:
+        return math.nan
+    ranks = [rank for rank, hit in enumerate(hits, start=1) if hit]
+    precision = [found / rank for found, rank in enumerate(ranks, start=1)]
+    if name == "map@r":
+        return sum(p for p, rank in zip(precision, ranks, strict=True) if rank <= total) / total
+    if kind == "r_precision":
+        return sum(hits[:total]) / total
+    if kind == "map":
+        return sum(precision) / total
+    if kind == "recall":
+        return float(any(hits[: int(k)]))
+    if kind == "precision":
+        return sum(hits[: int(k)]) / int(k)
+    if kind == "ndcg":
+        return gain_sum(ranked[: int(k)]) / gain_sum(sorted(ranked, reverse=True)[: int(k)])
+    assert kind == "anmrr"
+    reach = min(4 * total, 2 * largest)
+    best = (1 + total) / 2
+    mean = sum(rank if rank <= reach else 1.25 * reach for rank in ranks) / total
+    return (mean - best) / (1.25 * reach - best)
+
+
+def gain_sum(gains):
+    return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))
 
 
 def assert_equals_definition(result, expected):

@@ -10,8 +10,13 @@ import torch
 
 from likeness.config import Spec, parse
 from likeness.errors import UserError
-from likeness.losses import PairLoss, build_classification, build_loss
-from likeness.losses.factory import AnyLossSpec, ClassificationSpec, LossSpec
+from likeness.losses import (
+    MultiLabelClassificationLoss,
+    PairLoss,
+    build_classification,
+    build_loss,
+)
+from likeness.losses.factory import AnyLossSpec, ClassificationSpec, LossSpec, check_labels
 
 SPECS = get_args(AnyLossSpec)
 NAMES = {spec.model_fields["name"].default: spec for spec in SPECS}
@@ -84,3 +89,31 @@ def test_classification() -> None:
     assert loss.weight_C.tolist() == pytest.approx([2.0, 2 / 3])
     with pytest.raises(UserError, match="counts must be given"):
         build_classification(spec)
+
+
+def test_classification_of_several_labels() -> None:
+    spec = ClassificationSpec(
+        name="binary_cross_entropy", label_smoothing=0.1, class_weights="balanced"
+    )
+    loss = build_classification(spec, counts=[1, 3], images=4)
+    assert isinstance(loss, MultiLabelClassificationLoss)
+    assert loss.label_smoothing == 0.1
+    assert loss.weight_L.tolist() == pytest.approx([3.0, 1 / 3])
+    with pytest.raises(UserError, match="counts must be given"):
+        build_classification(spec, counts=[1, 3])
+
+
+def test_losses_that_do_not_fit_the_labels_are_named() -> None:
+    softmax, binary = ClassificationSpec(), ClassificationSpec(name="binary_cross_entropy")
+    pairwise, centre = (parse(Root, {"loss": {"name": n}}).loss for n in ("triplet", "centre"))
+    check_labels([pairwise, centre], softmax, multilabel=False)
+    check_labels([pairwise], binary, multilabel=True)
+    check_labels([pairwise], None, multilabel=True)
+    message = "classification.name must be 'binary_cross_entropy' for several labels per image"
+    with pytest.raises(UserError, match=f"{message}, got 'cross_entropy'"):
+        check_labels([], softmax, multilabel=True)
+    message = "classification.name must be 'cross_entropy' for one class per image"
+    with pytest.raises(UserError, match=f"{message}, got 'binary_cross_entropy'"):
+        check_labels([], binary, multilabel=False)
+    with pytest.raises(UserError, match=r"without a centre per class for several .*got 'centre'"):
+        check_labels([pairwise, centre], binary, multilabel=True)

@@ -18,11 +18,15 @@ from likeness.losses import (
 )
 from likeness.mining import (
     BatchHardMinerSpec,
+    InformativeMinerSpec,
     MinerSpec,
+    RandomMinerSpec,
     SemiHardMinerSpec,
     batch_hard,
     build_miner,
     check_combination,
+    informative_triplets,
+    random_triplets,
 )
 from likeness.pairs import Pairs
 from likeness.selection import Selection, Triplets
@@ -36,7 +40,16 @@ class Root(Spec):
     miners: list[MinerSpec]
 
 
-@pytest.mark.parametrize("spec", [HARD, SEMI, SemiHardMinerSpec(rule="band", per_pair=3)])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        HARD,
+        SEMI,
+        SemiHardMinerSpec(rule="band", per_pair=3),
+        InformativeMinerSpec(anchors=2),
+        RandomMinerSpec(negatives=2),
+    ],
+)
 def test_every_miner_gives_what_its_spec_says(spec: MinerSpec) -> None:
     y = torch.arange(12) % 3
     selected = build_miner(spec)(Pairs(torch.randn(12, 4), y), Batch(y))
@@ -50,9 +63,32 @@ def test_options_reach_the_miner() -> None:
     assert miner.keywords == {"rule": "band", "margin": 0.3, "per_pair": 4}
 
 
+def test_options_reach_the_miners_of_graded_labels() -> None:
+    counts = {"anchors": 5, "positives": 6, "negatives": 7}
+    more = {"beta": 0.1, "gamma": 0.9, "aggregate": "max", "squared": False}
+    plain = [{"name": "informative_triplets"} | counts | more, {"name": "random_triplets"} | counts]
+    found = [build_miner(spec).keywords for spec in parse(Root, {"miners": plain}).miners]
+    assert found == [counts | more, counts]
+    # Unsaid, a miner and its spec mean the same.
+    y = (torch.arange(24).view(8, 3) % 5 < 2).int()
+    for name, miner in (
+        ("informative_triplets", informative_triplets),
+        ("random_triplets", random_triplets),
+    ):
+        built = build_miner(parse(Root, {"miners": [{"name": name}]}).miners[0])
+        pairs = Pairs(torch.randn(8, 4), y)
+        one, other = (
+            each(pairs, Batch(y, generator=torch.Generator().manual_seed(0)))
+            for each in (built, miner)
+        )
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 def test_mistakes_are_named() -> None:
     with pytest.raises(UserError, match="got 'semihard'"):
         parse(Root, {"miners": [{"name": "semihard"}]})
+    with pytest.raises(UserError, match=r"miners.*aggregate must be 'min' or 'max', got 'mean'"):
+        parse(Root, {"miners": [{"name": "informative_triplets", "aggregate": "mean"}]})
     with pytest.raises(UserError, match="per_pair must be 1 under the facenet rule, got 2"):
         build_miner(SemiHardMinerSpec(per_pair=2))
 

@@ -1,6 +1,7 @@
 """Starting from a file: what fits, is adapted or refused, and that nothing is fetched."""
 
 import socket
+from typing import get_args
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torchvision import models as torchvision_models
 from torchvision.models.vision_transformer import VisionTransformer
 
 from likeness.errors import UserError
-from likeness.models import ModelSpec, build_backbone, build_embedder
+from likeness.models import BackboneName, ModelSpec, build_backbone, build_embedder
 from likeness.models.pretrained import first_difference, imagenet_path, load_pretrained
 from likeness.models.stems import inflate_bands
 
@@ -76,7 +77,7 @@ def test_a_file_may_lack_the_batch_counters(resnet_state, tmp_path):
     assert torch.equal(backbone.net.bn1.running_mean, resnet_state["bn1.running_mean"])
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "densenet121", "vit_b_16"])
+@pytest.mark.parametrize("name", get_args(BackboneName))
 def test_missing_imagenet_weights_say_which_file_goes_where(
     name, tmp_path, monkeypatch, no_network
 ):
@@ -122,12 +123,35 @@ def test_the_command_in_the_message_makes_a_file_that_fits(
 def test_the_imagenet_file_names_are_torchvisions():
     names = {
         "resnet18": "resnet18-f37072fd.safetensors",
+        "resnet34": "resnet34-b627a593.safetensors",
         "resnet50": "resnet50-0676ba61.safetensors",
         "densenet121": "densenet121-a639ec97.safetensors",
+        "vgg16": "vgg16-397923af.safetensors",
+        "alexnet": "alexnet-owt-7be5be79.safetensors",
+        "efficientnet_b0": "efficientnet_b0_rwightman-7f5810bc.safetensors",
+        "convnext_tiny": "convnext_tiny-983f1562.safetensors",
         "vit_b_16": "vit_b_16-c867db91.safetensors",
     }
+    assert set(names) == set(get_args(BackboneName))
     for name, expected in names.items():
         assert imagenet_path(ModelSpec(backbone=name, image_size=224)).name == expected
+
+
+@pytest.mark.parametrize("name", ["alexnet", "efficientnet_b0", "convnext_tiny"])
+@pytest.mark.parametrize("bands", [3, 4])
+def test_torchvisions_own_file_fits_its_backbone(name, bands, tmp_path):
+    """What the command in the message would write, with random weights in place of ImageNet's."""
+    torch.manual_seed(2)
+    theirs = getattr(torchvision_models, name)().state_dict()
+    save_file(theirs, tmp_path / "theirs.safetensors")
+    wanted = ModelSpec(
+        backbone=name, image_size=64, bands=bands, weights=str(tmp_path / "theirs.safetensors")
+    )
+    backbone = build_embedder(wanted, num_classes=0).backbone
+    first = f"{backbone.first_layer}.weight"
+    for key, value in backbone.net.state_dict().items():
+        expected = inflate_bands(theirs[key], bands) if key == first else theirs[key]
+        assert torch.equal(value, expected), key
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ""])

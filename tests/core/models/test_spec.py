@@ -36,6 +36,35 @@ def test_defaults_are_the_plain_model():
             {"backbone": "densenet121", "image_size": 31},
             "config.model.image_size must be >= 32 for densenet121 with the standard stem, got 31",
         ),
+        (
+            {"backbone": "vgg16", "image_size": 64, "stem": "small"},
+            "config.model.stem must be 'standard' for vgg16, whose first convolution has stride 1 "
+            "already, got 'small'",
+        ),
+        (
+            {"backbone": "alexnet", "image_size": 64, "stem": "small"},
+            "config.model.stem must be 'standard' for alexnet, whose layers are made for large",
+        ),
+        (
+            {"backbone": "convnext_tiny", "image_size": 64, "stem": "small"},
+            "config.model.stem must be 'standard' for convnext_tiny, which reads patches, got",
+        ),
+        (
+            {"backbone": "convnext_tiny", "image_size": 64, "pooling": "gem"},
+            "config.model.pooling must be 'gap' for convnext_tiny, got 'gem'",
+        ),
+        (
+            {"backbone": "alexnet", "image_size": 62},
+            "config.model.image_size must be >= 63 for alexnet with the standard stem, got 62",
+        ),
+        (
+            {"backbone": "vgg16", "image_size": 31},
+            "config.model.image_size must be >= 32 for vgg16",
+        ),
+        (
+            {"backbone": "convnext_tiny", "image_size": 31},
+            "config.model.image_size must be >= 32 for convnext_tiny",
+        ),
         ({"backbone": "resnet18", "image_size": 64, "bands": 0}, "config.model.bands must be"),
         ({"backbone": "resnet18", "image_size": 15}, "config.model.image_size must be"),
         ({"backbone": "resnet18", "image_size": 64, "dropout": 1.0}, "config.model.dropout must"),
@@ -60,4 +89,5 @@ def test_small_images_that_each_stem_can_take():
     small = ModelSpec(backbone="densenet121", image_size=16, stem="small")
     standard = ModelSpec(backbone="resnet18", image_size=16)
     tokens = ModelSpec(backbone="vit_b_16", image_size=16, pooling="class_token")
-    assert {spec.image_size for spec in (small, standard, tokens)} == {16}
+    mobile = ModelSpec(backbone="efficientnet_b0", image_size=16, stem="small")
+    assert {spec.image_size for spec in (small, standard, tokens, mobile)} == {16}

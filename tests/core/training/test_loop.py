@@ -113,12 +113,36 @@ def test_the_best_weights_are_loaded_at_the_end(tmp_path, scores, best):
     assert_equal(weights(embedder), seen[best - 1])
 
 
-def test_if_no_score_is_a_number_the_last_weights_stay(tmp_path):
+@pytest.mark.parametrize("quiet", [True, False])
+def test_if_no_score_is_a_number_the_last_weights_are_kept_and_a_sentence_says_so(
+    tmp_path, capsys, quiet
+):
     seen = []
-    result, embedder, _ = train(tmp_path, validate=scripted([math.nan] * 3, seen))
-    assert (result.best_epoch, result.epochs) == (0, 3)
+    validate = scripted([math.nan] * 3, seen)
+    result, embedder, _ = train(tmp_path, validate=validate, quiet=quiet)
+    assert (result.best_epoch, result.epochs) == (3, 3)
     assert math.isnan(result.best_score)
     assert_equal(weights(embedder), seen[-1])
+    told = [line for line in capsys.readouterr().err.splitlines() if "monitor" in line]
+    assert told == [
+        "monitor must be a number after some epoch to choose the best one, got nan for 'accuracy' "
+        "after each of 3 epochs; the last epoch's weights are kept, another score is map_at_r"
+    ]
+    again, embedder, _ = train(tmp_path, validate=scripted([]), resume=True, quiet=quiet)
+    assert (again.best_epoch, again.already_finished) == (3, True)
+    assert_equal(weights(embedder), seen[-1])
+
+
+def test_a_run_without_a_number_that_runs_out_of_patience(tmp_path, capsys):
+    spec = tiny_spec(epochs=10, patience=2)
+    result, _, _ = train(tmp_path, spec, validate=scripted([math.nan] * 2))
+    assert (result.epochs, result.best_epoch, result.stopped_early) == (2, 2, True)
+    assert "after each of 2 epochs" in capsys.readouterr().err
+
+
+def test_a_run_with_one_number_says_nothing(tmp_path, capsys):
+    train(tmp_path, validate=scripted([math.nan, 0.2, math.nan]))
+    assert capsys.readouterr().err == ""
 
 
 def test_the_objective_goes_back_to_the_best_epoch_too(tmp_path):

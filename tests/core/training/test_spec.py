@@ -38,7 +38,7 @@ def test_what_is_written_out_reads_back():
         ({"clip_norm": 0}, r"config\.clip_norm must be .*0, got 0"),
         ({"clip_norm": math.nan}, r"config\.clip_norm must be"),
         ({"patience": 0}, r"config\.patience must be .*1, got 0"),
-        ({"monitor": "acuracy"}, r"config\.monitor must be 'accuracy' or 'map_at_r', got"),
+        ({"monitor": "acuracy"}, r"config\.monitor must be 'accuracy', 'map_at_r', "),
         ({"precision": "16"}, r"config\.precision must be '32-true' or 'bf16-mixed', got '16'"),
         ({"workers": -1}, r"config\.workers must be .*0, got -1"),
         ({"grad_cache": 0}, r"config\.grad_cache must be .*1, got 0"),
