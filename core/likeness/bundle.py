@@ -1,8 +1,9 @@
 """A model is a directory: everything needed to use it elsewhere, and no pickle.
 
 Files: `weights.safetensors` (the network, and under `readout.` the class centres and the training
-gallery of the k-NN read-out), `config.yaml`, `labels.json`, `preprocessing.json`, `splits.csv`,
-`metrics.json`, `provenance.json` (with the SHA-256 of all others) and `README.md` (the card).
+gallery of the k-NN read-out), `config.yaml`, `labels.json` (the classes, and whether an image may
+have several), `preprocessing.json`, `splits.csv`, `metrics.json`, `provenance.json` (with the
+SHA-256 of all others) and `README.md` (the card).
 
 Shapes: C = classes, D = embedding, M = gallery items.
 """
@@ -18,13 +19,14 @@ from typing import Any
 import pandas as pd
 import torch
 import yaml
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from likeness.card import check_card
 from likeness.config import parse
+from likeness.data.manifest import SEPARATOR
 from likeness.data.transforms import Preprocessing
 from likeness.errors import UserError, require
 from likeness.files import atomic_directory, atomic_path, ordinary_mode, write_json, write_text
@@ -54,11 +56,12 @@ class Gallery:
 
     Attributes:
         embeddings_MD: raw embeddings of the default head.
-        labels_M: class numbers, int64 in [0, C).
+        labels_M: class numbers, int64 in [0, C), shape (M,); of a multi-label model (M, C) uint8
+            of 0 and 1.
     """
 
     embeddings_MD: Float[Tensor, "M D"]
-    labels_M: Int[Tensor, " M"]
+    labels_M: Integer[Tensor, "M ..."]
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Bundle:
         gallery: the training embeddings for the k-NN read-out, or None.
         model_id: the first 12 hexadecimal digits of the weights' SHA-256.
         path: the directory.
+        multilabel: whether an image may have several of the classes.
     """
 
     embedder: Embedder
@@ -92,6 +96,7 @@ class Bundle:
     gallery: Gallery | None
     model_id: str
     path: Path
+    multilabel: bool = False
 
     @property
     def space(self) -> Space:
@@ -118,6 +123,7 @@ def save_bundle(
     card: str,
     centres_CD: Float[Tensor, "C D"] | None = None,
     gallery: Gallery | None = None,
+    multilabel: bool = False,
 ) -> str:
     """Write a model directory; killed at any moment it leaves the old model or the new one.
 
@@ -133,6 +139,7 @@ def save_bundle(
         card: Markdown with the required sections, see `likeness.card`.
         centres_CD: class centres, finite.
         gallery: training embeddings and labels.
+        multilabel: whether an image may have several of the classes.
 
     Returns:
         The model id.
@@ -146,7 +153,8 @@ def save_bundle(
     settings = {**config, "model": spec}
     given = config.get("model", spec)
     require(given == spec, "config['model']", f"the embedder's own options, {spec!r}", given)
-    _check_parts(embedder, classes, preprocessing, centres_CD, gallery)
+    _check_parts(embedder, classes, preprocessing)
+    _check_readouts(embedder, classes, centres_CD, gallery, multilabel=multilabel)
     check_card(card)
     _check_splits(splits)
     _check_target(directory)
@@ -155,7 +163,7 @@ def save_bundle(
         write_text(
             new / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
         )
-        write_json(new / "labels.json", {"classes": classes})
+        write_json(new / "labels.json", {"classes": classes, "multilabel": multilabel})
         write_json(new / "preprocessing.json", preprocessing.model_dump(mode="json"))
         with atomic_path(new / "splits.csv") as table:
             splits.to_csv(table, index=False)
@@ -181,10 +189,7 @@ def load_bundle(path: Path | str) -> Bundle:
     provenance = read_provenance(directory)
     config = _read_config(directory / "config.yaml")
     spec = parse(ModelSpec, config["model"], f"{directory / 'config.yaml'}: model")
-    classes = _read_json(directory / "labels.json").get("classes")
-    named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    if not named or classes is None:
-        raise UserError(f"model must list its classes, got {directory / 'labels.json'}")
+    classes, multilabel = _read_labels(directory / "labels.json")
     preprocessing = parse(
         Preprocessing,
         _read_json(directory / "preprocessing.json"),
@@ -196,7 +201,8 @@ def load_bundle(path: Path | str) -> Bundle:
     if _GALLERY in readout and _GALLERY_LABELS in readout:
         gallery = Gallery(readout[_GALLERY], readout[_GALLERY_LABELS])
     centres_CD = readout.get(_CENTRES)
-    _check_parts(embedder, classes, preprocessing, centres_CD, gallery)
+    _check_parts(embedder, classes, preprocessing)
+    _check_readouts(embedder, classes, centres_CD, gallery, multilabel=multilabel)
     return Bundle(
         embedder=embedder,
         config=config,
@@ -210,6 +216,7 @@ def load_bundle(path: Path | str) -> Bundle:
         gallery=gallery,
         model_id=provenance["files"][WEIGHTS_FILE][:_ID_LENGTH],
         path=directory,
+        multilabel=multilabel,
     )
 
 
@@ -228,14 +235,8 @@ def _check_target(directory: Path) -> None:
     require(replaceable, "out", "a new directory or an older model", str(directory))
 
 
-def _check_parts(
-    embedder: Embedder,
-    classes: list[str],
-    preprocessing: Preprocessing,
-    centres_CD: Tensor | None,
-    gallery: Gallery | None,
-) -> None:
-    spec, count, dim = embedder.spec, len(classes), embedder.embedding_dim
+def _check_parts(embedder: Embedder, classes: list[str], preprocessing: Preprocessing) -> None:
+    spec, count = embedder.spec, len(classes)
     require(len(set(classes)) == count, "classes", "different names", classes)
     # A model without a class layer may still have centres, so it may name any classes.
     fits = embedder.num_classes in (0, count)
@@ -243,7 +244,23 @@ def _check_parts(
     bands, size = preprocessing.bands, preprocessing.size
     require(bands == spec.bands, "preprocessing.bands", f"the model's {spec.bands}", bands)
     require(size == spec.image_size, "preprocessing.size", f"the model's {spec.image_size}", size)
+
+
+def _check_readouts(
+    embedder: Embedder,
+    classes: list[str],
+    centres_CD: Tensor | None,
+    gallery: Gallery | None,
+    *,
+    multilabel: bool,
+) -> None:
+    count, dim = len(classes), embedder.embedding_dim
+    if multilabel:
+        joined = [name for name in classes if SEPARATOR in name]
+        rule = f"names without {SEPARATOR!r} if there may be several"
+        require(not joined, "classes", rule, joined)
     if centres_CD is not None:
+        require(not multilabel, "centres_CD", "absent from a multi-label model", "centres")
         shape = tuple(centres_CD.shape)
         require(shape == (count, dim), "centres_CD", f"of shape ({count}, {dim})", shape)
         bad = int((~torch.isfinite(centres_CD)).sum())
@@ -254,8 +271,12 @@ def _check_parts(
         labels_M = gallery.labels_M
         wanted = (len(labels_M), dim)
         require(shape == wanted, "gallery.embeddings_MD", f"of shape {wanted}", shape)
-        inside = not len(labels_M) or bool(((labels_M >= 0) & (labels_M < count)).all())
-        require(inside, "gallery.labels_M", f"class numbers under {count}", labels_M.tolist()[:5])
+        form = (len(labels_M), count) if multilabel else (len(labels_M),)
+        shape = tuple(labels_M.shape)
+        require(shape == form, "gallery.labels_M", f"of shape {form}", shape)
+        limit = 2 if multilabel else count
+        inside = not len(labels_M) or bool(((labels_M >= 0) & (labels_M < limit)).all())
+        require(inside, "gallery.labels_M", f"class numbers under {limit}", labels_M.tolist()[:5])
 
 
 def _tensors(
@@ -322,6 +343,18 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise UserError(f"model must have a config.yaml with the key 'model', got {path}")
     return config
+
+
+def _read_labels(path: Path) -> tuple[list[str], bool]:
+    """The classes, and whether an image may have several; older models have one class each."""
+    found = _read_json(path)
+    classes, multilabel = found.get("classes"), found.get("multilabel", False)
+    named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if classes is None or not named:
+        raise UserError(f"model must list its classes, got {path}")
+    if not isinstance(multilabel, bool):
+        raise UserError(f"model must say true or false under multilabel, got {path}")
+    return classes, multilabel
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from likeness.errors import UserError
+from likeness.inference.readouts import label_cells
 from likeness.threads import prefetched
 
 
@@ -26,13 +27,15 @@ class Answers(NamedTuple):
     Attributes:
         embeddings_ND: float32, as the model's space compares them (unit rows for `cosine`).
         logits_NL: float32 raw logits of the class layer, L = C or 0 for a model without one.
-        labels_N: class numbers by the model's readout.
-        probabilities_NC: float32, rows sum to 1; of the same readout, before any rounding.
+        labels_N: class numbers by the model's readout, (N,); of a multi-label model (N, C) of 0
+            and 1.
+        probabilities_NC: float32, of the same readout, before any rounding; rows sum to 1 but in a
+            multi-label model, where each label has its own.
     """
 
     embeddings_ND: Float[np.ndarray, "N D"]
     logits_NL: Float[np.ndarray, "N L"]
-    labels_N: Int[np.ndarray, " N"]
+    labels_N: Int[np.ndarray, "N ..."]
     probabilities_NC: Float[np.ndarray, "N C"]
 
 
@@ -72,8 +75,12 @@ class Model(Protocol):
     def terms(self) -> Mapping[str, str]:
         """Text about the model that must travel with its answers: space, licence of the data."""
 
-    def prepare(self, path: Path) -> Any:
-        """Read one image; called from several threads; raises if the image cannot be used."""
+    def prepare(self, source: Path | bytes) -> Any:
+        """Read one image file, or take its bytes; called from several threads.
+
+        Raises:
+            Exception: of any kind, if the image cannot be used.
+        """
 
     def answer(self, prepared: Sequence[Any]) -> Answers:
         """Answer at most `batch_size` prepared images."""
@@ -88,20 +95,18 @@ class Failure:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Answers to B images in order; failed rows hold nan, "" and -1.
+    """Answers to B images in order; failed rows hold nan and "".
 
     Attributes:
         ok_B: whether the row has an answer.
         reasons: why not, "" where there is one.
-        labels: class names.
-        labels_B: class numbers.
+        labels: class names; of a multi-label model all names with `|` between, "" for none.
         embeddings_BD, logits_BL, probabilities_BC: see `Answers`.
     """
 
     ok_B: Bool[np.ndarray, " B"]
     reasons: list[str]
     labels: list[str]
-    labels_B: Int[np.ndarray, " B"]
     embeddings_BD: Float[np.ndarray, "B D"]
     logits_BL: Float[np.ndarray, "B L"]
     probabilities_BC: Float[np.ndarray, "B C"]
@@ -110,6 +115,17 @@ class Block:
     def status(self) -> list[str]:
         """`ok` or `error` for each row."""
         return ["ok" if ok else "error" for ok in self.ok_B]
+
+    def marked(self, kept_B: Bool[np.ndarray, " B"]) -> Block:
+        """The marked rows alone."""
+        return Block(
+            ok_B=self.ok_B[kept_B],
+            reasons=list(compress(self.reasons, kept_B)),
+            labels=list(compress(self.labels, kept_B)),
+            embeddings_BD=self.embeddings_BD[kept_B],
+            logits_BL=self.logits_BL[kept_B],
+            probabilities_BC=self.probabilities_BC[kept_B],
+        )
 
 
 def attempt(work: Callable[[Any], Any], item: Any, root: Path | None = None) -> Any:
@@ -151,9 +167,11 @@ def answer_block(model: Model, prepared: Sequence[Any]) -> Block:
     rows_N = good_N[finite_N]
     ok_B = np.zeros(total, dtype=bool)
     ok_B[rows_N] = True
-    labels_B = np.full(total, -1, dtype=np.int64)
+    labels = [""] * total
     if len(model.classes):
-        labels_B[rows_N] = answers.labels_N[finite_N]
+        named = label_cells(answers.labels_N[finite_N], model.classes)
+        for row, name in zip(rows_N.tolist(), named, strict=True):
+            labels[row] = name
 
     def spread(array: np.ndarray) -> np.ndarray:
         full = np.full((total, array.shape[1]), np.nan, dtype=np.float32)
@@ -163,8 +181,7 @@ def answer_block(model: Model, prepared: Sequence[Any]) -> Block:
     return Block(
         ok_B=ok_B,
         reasons=reasons,
-        labels=[model.classes[label] if label >= 0 else "" for label in labels_B.tolist()],
-        labels_B=labels_B,
+        labels=labels,
         embeddings_BD=spread(answers.embeddings_ND),
         logits_BL=spread(answers.logits_NL),
         probabilities_BC=spread(answers.probabilities_NC),
@@ -209,7 +226,6 @@ def _failed(model: Model, reasons: list[str]) -> Block:
         ok_B=np.zeros(total, dtype=bool),
         reasons=reasons,
         labels=[""] * total,
-        labels_B=np.full(total, -1, dtype=np.int64),
         embeddings_BD=np.full((total, model.embedding_dim), np.nan, dtype=np.float32),
         logits_BL=np.full((total, model.num_logits), np.nan, dtype=np.float32),
         probabilities_BC=np.full((total, classes), np.nan, dtype=np.float32),

@@ -134,7 +134,7 @@ def opened(
         "settings": json.loads(json.dumps(dict(settings))),
         "shard": [index, count],
     }
-    with _locked(folder, files[0]):
+    with locked(folder, files[0]):
         job = _read_job(folder)
         if job is not None:
             now = {**asked, "fingerprint": _fingerprint(source)}
@@ -242,8 +242,16 @@ def _foreign(folder: Path, key: str, before: Any) -> UserError:
 
 
 @contextmanager
-def _locked(folder: Path, out: Path) -> Iterator[None]:
-    """Keep a second process away; the system lets go of the lock when the process dies."""
+def locked(folder: Path, out: Path) -> Iterator[None]:
+    """Keep a second process away; the system lets go of the lock when the process dies.
+
+    Args:
+        folder: the work folder; it is made if need be.
+        out: what is written, for the message.
+
+    Raises:
+        UserError: if another process holds the lock, or the folder cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = (folder / "lock").open("wb")

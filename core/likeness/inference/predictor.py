@@ -70,11 +70,13 @@ class Predictor:
 
         Args:
             bundle: a model or run directory, or what `load_bundle` gave.
-            device: where the network runs, `cpu`, `cuda`, ...
+            device: where the network runs: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto` for an
+                accelerator where there is one.
             batch_size: images per forward pass, >= 1.
             threads: threads that decode, >= 1; None takes one per processor, at most 8.
             readout: `softmax` (class layer), `nearest_centre` or `knn` (exact, over the training
-                embeddings); None takes the first of these that the bundle has.
+                embeddings); of a multi-label bundle `sigmoid` (class layer) or `knn`. None takes
+                the first of these that the bundle has.
             k: neighbours of `knn`, each with one vote.
             columns: what a call gives: class probabilities or embeddings.
             root: the folder that paths of a call are relative to.
@@ -88,6 +90,7 @@ class Predictor:
         require(batch_size >= 1, "batch_size", ">= 1", batch_size)
         require(threads >= 1, "threads", ">= 1", threads)
         require(columns in ("predict", "embed"), "columns", "predict or embed", columns)
+        device = _accelerator() if device == "auto" else device
         require(_is_there(device), "device", "one that this machine has", device)
         self.batch_size = batch_size
         self.threads = threads
@@ -137,7 +140,7 @@ class Predictor:
         Returns:
             The columns of `batch`, then `status` (`ok` or `error`), `reason`, `model_id`, and
             `label` with one `p_<class>` per class, or `embedding` (N, D). Failed rows hold "" and
-            nan. All are numpy arrays of one length.
+            nan. All are numpy arrays of one length. A multi-label model joins the labels with `|`.
 
         Raises:
             UserError: if there is no column `path`, or no class can be read from this bundle.
@@ -159,13 +162,13 @@ class Predictor:
         tensors = (attempt(self._prepare_array, image) for image in images)
         return self._columns(answer_prepared(self, tensors))
 
-    def prepare(self, path: Path) -> Tensor:
-        """Decode one file by content and make it the network's input; thread-safe.
+    def prepare(self, source: Path | bytes) -> Tensor:
+        """Decode one file (or its bytes) by content as the network's input; thread-safe.
 
         Raises:
             DecodeError: if it cannot be used.
         """
-        return to_tensor(load_image(path, self.preprocessing), self.preprocessing)
+        return to_tensor(load_image(source, self.preprocessing), self.preprocessing)
 
     def answer(self, prepared: Sequence[Tensor]) -> Answers:
         """One forward pass and the readout; rows of nan where the network gave no usable answer."""
@@ -184,11 +187,12 @@ class Predictor:
             usable_N &= (raw_ND != 0).any(axis=1)
         embeddings_ND = np.full_like(raw_ND, np.nan)
         probabilities_NC = np.full((len(raw_ND), len(self.classes)), np.nan, dtype=np.float32)
-        labels_N = np.full(len(raw_ND), -1, dtype=np.int64)
         if usable_N.any():
             embeddings_ND[usable_N] = prepared(raw_ND[usable_N], self.space, "embeddings")
+        labels_N = np.full(len(raw_ND), -1, dtype=np.int64)
         if usable_N.any() and self.reader is not None:
             read = self.reader(embeddings_ND[usable_N], logits_NL[usable_N])
+            labels_N = np.full((len(raw_ND), *read.labels_N.shape[1:]), -1, dtype=np.int64)
             labels_N[usable_N], probabilities_NC[usable_N] = read
         return Answers(embeddings_ND, logits_NL, labels_N, probabilities_NC)
 
@@ -233,6 +237,12 @@ class Predictor:
 
 def _strings(texts: Iterable[str]) -> Any:
     return np.array(list(texts), dtype=object)
+
+
+def _accelerator() -> str:
+    """What torch finds, or the processor."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if found is None else found.type
 
 
 def _is_there(device: str) -> bool:

@@ -1,24 +1,28 @@
 """From logits or embeddings to a class, in three ways: class layer, nearest centre, neighbours.
 
-Pure functions on arrays. Labels are class numbers, 0 <= label < C. Centres and gallery come from
-training data only; that is the caller's duty.
+And to several labels of one image, in two: class layer and neighbours. Pure functions on arrays.
+Labels are class numbers, 0 <= label < C, or a table (N, C) of 0 and 1. Centres, gallery and
+thresholds come from training or validation data only; that is the caller's duty.
 
 Legend: N = queries, D = embedding dimension, C = classes, G = gallery rows, K = neighbours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int, Integer, Shaped
+from scipy.special import expit
 
+from likeness.data.manifest import join_labels
 from likeness.errors import require
 from likeness.search.exact import nearest
 from likeness.search.space import SPACES, Space, prepared
 
 Weighting = Literal["majority", "distance"]
-ReadoutName = Literal["softmax", "nearest_centre", "knn"]
+ReadoutName = Literal["softmax", "sigmoid", "nearest_centre", "knn"]
 READOUTS: tuple[ReadoutName, ...] = get_args(ReadoutName)
 
 
@@ -26,11 +30,12 @@ class Readout(NamedTuple):
     """A decision for each query.
 
     Attributes:
-        labels_N: class numbers.
+        labels_N: class numbers, (N,); where a query may have several labels (N, C), 1 for those
+            that it has, else 0.
         scores_NC: float64, larger is likelier; what they are depends on the readout.
     """
 
-    labels_N: Int[np.ndarray, " N"]
+    labels_N: Int[np.ndarray, "N ..."]
     scores_NC: Float[np.ndarray, "N C"]
 
 
@@ -62,6 +67,29 @@ def softmax_readout(logits_NC: Float[np.ndarray, "N C"], *, temperature: float =
         UserError: unless 0 < temperature < infinity.
     """
     return Readout(np.argmax(logits_NC, axis=1), softmax(logits_NC, temperature))
+
+
+def sigmoid_readout(
+    logits_NC: Float[np.ndarray, "N C"], thresholds_C: Float[np.ndarray, " C"]
+) -> Readout:
+    """Every label whose probability reaches its threshold; there may be none.
+
+    Scores are independent probabilities 1 / (1 + exp(-logit)).
+
+    Args:
+        logits_NC: raw logits.
+        thresholds_C: probabilities, fitted on validation data or 0.5.
+
+    Raises:
+        UserError: unless there is one threshold for each label, in [0, 1].
+    """
+    thresholds = np.asarray(thresholds_C, dtype=np.float64)
+    count = logits_NC.shape[1]
+    require(thresholds.shape == (count,), "thresholds", f"of shape ({count},)", thresholds.shape)
+    inside = ((thresholds >= 0) & (thresholds <= 1)).all()
+    require(inside, "thresholds", "in [0, 1]", thresholds.tolist())
+    probabilities_NC = expit(np.asarray(logits_NC, dtype=np.float64))
+    return Readout((probabilities_NC >= thresholds).astype(np.int64), probabilities_NC)
 
 
 def class_centres(
@@ -169,22 +197,18 @@ def nearest_neighbours(
         UserError: if the shapes do not agree, a label or `k` is out of range, a query has fewer
             than k neighbours, or the weighting makes no sense in the space.
     """
-    require(space in SPACES, "space", f"one of {', '.join(SPACES)}", space)
     require(weighting in ("majority", "distance"), "weighting", "majority or distance", weighting)
     if space == "dot":
         require(weighting == "majority", "weighting", "'majority' in the dot space", weighting)
     labels_G = _labels(gallery_labels_G, len(gallery_GD), num_classes, "gallery_labels_G")
-    require(1 <= k <= len(labels_G), "k", f"from 1 to the gallery's size {len(labels_G)}", k)
     exclude = [] if own_ids is None else [own_ids]
-    found = nearest(embeddings_ND, gallery_GD, k, space=space, exclude=exclude)
-    distances_NK = np.asarray(found.distances_QK, dtype=np.float64)
-    require((found.indices_QK >= 0).all(), "k", "at most the neighbours that a query has", k)
+    indices_NK, distances_NK = _neighbours(embeddings_ND, gallery_GD, k, space, exclude)
     votes_NK = np.ones_like(distances_NK)
     if weighting == "distance":
         same_NK = distances_NK == 0
         with np.errstate(divide="ignore"):
             votes_NK = np.where(same_NK.any(axis=1, keepdims=True), same_NK, 1 / distances_NK)
-    labels_NK = labels_G[found.indices_QK]
+    labels_NK = labels_G[indices_NK]
     rows_NK = np.broadcast_to(np.arange(len(labels_NK))[:, None], labels_NK.shape)
     sums_NC = np.zeros((len(labels_NK), num_classes))
     np.add.at(sums_NC, (rows_NK, labels_NK), votes_NK)
@@ -193,6 +217,65 @@ def nearest_neighbours(
     leading_NC = sums_NC == sums_NC.max(axis=1, keepdims=True)
     labels_N = np.argmin(np.where(leading_NC, closest_NC, np.inf), axis=1)
     return Readout(labels_N, sums_NC / sums_NC.sum(axis=1, keepdims=True))
+
+
+def label_votes(
+    embeddings_ND: Float[np.ndarray, "N D"],
+    gallery_GD: Float[np.ndarray, "G D"],
+    gallery_labels_GC: Shaped[np.ndarray, "G C"],
+    *,
+    space: Space,
+    k: int = 5,
+) -> Readout:
+    """Every label that more than half of the k nearest gallery images have; there may be none.
+
+    Scores are the shares of the k neighbours that have the label. Of neighbours equally far at the
+    k-th place the lower gallery row counts.
+
+    Args:
+        embeddings_ND: raw or unit embeddings.
+        gallery_GD: embeddings of training images.
+        gallery_labels_GC: 1 for the labels that a gallery image has, else 0.
+        space: the space of both.
+        k: 1 <= k <= G.
+
+    Raises:
+        UserError: if the shapes do not agree or `k` is out of range.
+    """
+    labels_GC = np.asarray(gallery_labels_GC)
+    fits = labels_GC.ndim == 2 and len(labels_GC) == len(gallery_GD)
+    require(fits, "gallery_labels_GC", f"a table of {len(gallery_GD)} rows", labels_GC.shape)
+    indices_NK, _ = _neighbours(embeddings_ND, gallery_GD, k, space, [])
+    shares_NC = labels_GC[indices_NK].mean(axis=1, dtype=np.float64)
+    return Readout((shares_NC > 0.5).astype(np.int64), shares_NC)
+
+
+def label_cells(labels_N: Integer[np.ndarray, "N ..."], classes: Sequence[str]) -> list[str]:
+    """What a table says of each row: the name of its class, or all its labels with `|` between.
+
+    Args:
+        labels_N: class numbers (N,), -1 for a row without one; or (N, C), 1 for a label.
+        classes: C names.
+    """
+    if labels_N.ndim == 1:
+        return [classes[label] if label >= 0 else "" for label in labels_N.tolist()]
+    numbers = [np.flatnonzero(row == 1).tolist() for row in labels_N]
+    return [join_labels(classes[number] for number in row) for row in numbers]
+
+
+def _neighbours(
+    embeddings_ND: np.ndarray,
+    gallery_GD: np.ndarray,
+    k: int,
+    space: Space,
+    exclude: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gallery rows (N, K) and float64 distances (N, K), by exact search."""
+    require(space in SPACES, "space", f"one of {', '.join(SPACES)}", space)
+    require(1 <= k <= len(gallery_GD), "k", f"from 1 to the gallery's size {len(gallery_GD)}", k)
+    found = nearest(embeddings_ND, gallery_GD, k, space=space, exclude=exclude)
+    require((found.indices_QK >= 0).all(), "k", "at most the neighbours that a query has", k)
+    return found.indices_QK, np.asarray(found.distances_QK, dtype=np.float64)
 
 
 def _labels(

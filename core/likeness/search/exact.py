@@ -23,9 +23,10 @@ from torch import Tensor
 
 from likeness.errors import require
 from likeness.search.exclusion import Exclusion, Keys
-from likeness.search.space import Approximation, Space, pair_distances, prepared
+from likeness.search.space import Approximation, Space, distances_from, pair_distances, prepared
+from likeness.search.twins import find_twins
 
-_BLOCK_BYTES = 64 << 20  # of float32 scores
+_BLOCK_BYTES = 128 << 20  # of float32 scores
 _LANE = 16  # columns are a multiple of this, for `_candidates`
 _MOST_CANDIDATES = 1 << 21  # handled together, with some ten numbers each
 _LARGEST = float(np.finfo(np.float32).max)
@@ -64,7 +65,7 @@ def nearest(
         exclude: (query keys, gallery keys) pairs; a gallery row with the query's key is never
             returned. Same id: `[(ids, ids)]`. Same id or same group: two entries. Same identity
             *and* camera: one entry of combined keys.
-        block_rows: queries per block; by default what makes a block of scores 64 MiB.
+        block_rows: queries per block; by default what makes a block of scores 128 MiB.
 
     Returns:
         Indices (int64) and distances (float32), both (Q, K), ordered by distance, then index.
@@ -91,6 +92,7 @@ class ExactSearch:
         gallery: number of gallery rows.
         candidates: what a query can meet at most: the gallery, less itself if it asks its own set.
         leave_one_out: the queries ask each other.
+        twins: identical gallery rows, None if there are none.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class ExactSearch:
             self.queries, self.gallery, exclude, leave_self_out=self.leave_one_out
         )
         self.query_QD, self.gallery_GD = query, gallery
+        self.twins = find_twins(gallery)
         self._approximation = Approximation(query, gallery, space, _LANE)
         self.tolerance_Q = self._approximation.tolerance_Q
         if block_rows is None:
@@ -156,7 +159,12 @@ class ExactSearch:
 
     def nearest(self, rows: slice, k: int) -> Int[np.ndarray, "B K"]:
         """Gallery indices of the k nearest rows of a block; -1 where there are fewer."""
-        return self._best(rows, self.scores(rows), k).numpy()
+        scores_BP = self.scores(rows)
+        if self.twins is not None:
+            # Of identical rows only the first k that a query may meet can be among its k nearest.
+            surplus = np.flatnonzero(self.twins.before_G >= k + self.exclusion.most)
+            scores_BP.index_fill_(1, torch.from_numpy(surplus), float("inf"))
+        return self._best(rows, scores_BP, k).numpy()
 
     def _best(self, rows: slice, scores_BP: Tensor, k: int) -> Tensor:
         owner_C, column_C = _candidates(scores_BP, k, self.tolerance_Q[rows])
@@ -194,6 +202,16 @@ class ExactSearch:
         """Exact float32 distances of (global query index, gallery column) pairs."""
         return pair_distances(self.query_QD, self.gallery_GD, query_M, column_M, self.space)
 
+    def distances_from(
+        self, query: int, column_M: Int[np.ndarray, " M"]
+    ) -> Float[np.ndarray, " M"]:
+        """Exact float32 distances of one query (global index) and the listed gallery columns."""
+        if self.twins is None:
+            return distances_from(self.query_QD[query], self.gallery_GD, column_M, self.space)
+        first_U, group_M = np.unique(self.twins.first_G[column_M], return_inverse=True)
+        distance_U = distances_from(self.query_QD[query], self.gallery_GD, first_U, self.space)
+        return distance_U[group_M]
+
     def _order_near_ties(self, rows: slice, values_BT: Tensor, columns_BT: Tensor, k: int) -> None:
         """Order runs of scores within the error bound by exact distance, then index; in place."""
         # inf - inf is nan, which is not <=: the padding never ties.
@@ -226,11 +244,23 @@ def _candidates(scores_BP: Tensor, k: int, tolerance_B: Tensor) -> tuple[Tensor,
         return owner_C, column_C
     lane_BLC = scores_BP.view(rows, _LANE, lanes)
     least_BC = lane_BLC.amin(dim=1)
-    limit_B = (_kth_smallest(least_BC, k) + tolerance_B).clamp_(max=_LARGEST)
+    limit_B = (_bound_on_kth(least_BC, k) + tolerance_B).clamp_(max=_LARGEST)
     row_M, lane_M = torch.nonzero(least_BC <= limit_B[:, None], as_tuple=True)
     within = lane_BLC[row_M, :, lane_M] <= limit_B[row_M, None]
     found_C, step_C = torch.nonzero(within, as_tuple=True)
     return row_M[found_C], step_C * lanes + lane_M[found_C]
+
+
+def _bound_on_kth(least_BC: Tensor, k: int) -> Tensor:
+    """A bound on the k-th smallest value of every row, a few places above it at most of the time.
+
+    The k-th smallest of the minima of some 4 k groups of columns: to select among so few costs
+    little. Columns that fill no group are left out, which can only raise the bound.
+    """
+    lanes = least_BC.shape[1]
+    group = max(1, lanes // (4 * k))
+    groups_BLC = least_BC[:, : lanes // group * group].unflatten(1, (group, -1))
+    return _kth_smallest(groups_BLC.amin(dim=1), k)
 
 
 def _kth_smallest(values_BT: Tensor, k: int) -> Tensor:

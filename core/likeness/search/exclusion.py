@@ -53,6 +53,11 @@ class EqualKeys:
         owner_M, position_M = ragged_ranges(self._start[codes_B], self._count[codes_B])
         return owner_M, self._order_G[position_M]
 
+    @property
+    def most(self) -> int:
+        """The most gallery rows that share the key of one query."""
+        return int(self._count[self.query_Q].max(initial=0))
+
     def contains(
         self, query_M: Int[np.ndarray, " M"], column_M: Int[np.ndarray, " M"]
     ) -> Bool[np.ndarray, " M"]:
@@ -61,7 +66,11 @@ class EqualKeys:
 
 
 class Exclusion:
-    """The union of several rules "equal keys never meet"."""
+    """The union of several rules "equal keys never meet".
+
+    Attributes:
+        most: no query has more rows excluded than this.
+    """
 
     def __init__(
         self, queries: int, gallery: int, keys: Sequence[Keys], *, leave_self_out: bool
@@ -87,6 +96,7 @@ class Exclusion:
         if leave_self_out:
             own = np.arange(queries)
             self._rules.append(EqualKeys(own, own))
+        self.most = sum(rule.most for rule in self._rules)
 
     def pairs(self, rows: slice) -> tuple[Int[np.ndarray, " M"], Int[np.ndarray, " M"]]:
         """(row within the block, column) of the excluded pairs; a pair may be listed twice."""

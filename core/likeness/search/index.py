@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from likeness.errors import UserError, require
 from likeness.files import atomic_directory, sha256_file, whole_directory, write_json
@@ -55,40 +55,49 @@ class Index:
     def __len__(self) -> int:
         return int(self._flat.ntotal)
 
-    def search(self, query_QD: Shaped[np.ndarray, "Q D"], k: int) -> Neighbours:
+    def search(
+        self,
+        query_QD: Shaped[np.ndarray, "Q D"],
+        k: int,
+        *,
+        within_G: Bool[np.ndarray, " G"] | None = None,
+    ) -> Neighbours:
         """The k nearest rows of every query, as `search.exact.nearest` defines them.
 
         Args:
             query_QD: embeddings, raw or normalised.
-            k: how many, at most the rows of the index.
+            k: how many, at most the rows that are looked at.
+            within_G: look at these rows only; None: at all rows of the index.
 
         Raises:
             UserError: if k or the queries' width does not fit, or the queries are refused by
                 `prepared`.
         """
-        rule = f"between 1 and {len(self)}, the rows of the index"
-        require(1 <= k <= len(self), "k", rule, k)
+        inside = len(self) if within_G is None else int(within_G.sum())
+        where = "rows of the index" if within_G is None else "chosen rows of the index"
+        require(1 <= k <= inside, "k", f"between 1 and {inside}, the {where}", k)
         query = prepared(query_QD, self.space, "query")
         rule = f"{self._flat.d} numbers a row, as in the index"
         require(query.shape[1] == self._flat.d, "query", rule, query.shape[1])
         tolerance_Q = self._tolerance(query)
         indices_QK = np.empty((len(query), k), np.int64)
         distances_QK = np.empty((len(query), k), np.float32)
-        left, keep = np.arange(len(query)), min(k + _SLACK, len(self))
+        only = None if within_G is None else _selector(within_G)
+        left, keep = np.arange(len(query)), min(k + _SLACK, inside)
         while len(left):  # again, deeper, for queries with many near-ties at the k-th place
             still_open = []
             step = max(1, _CANDIDATES // keep)
             for start in range(0, len(left), step):
                 block_B = left[start : start + step]
                 rough_BT, indices_QK[block_B], distances_QK[block_B] = self._best(
-                    query[block_B], k, keep
+                    query[block_B], k, keep, only
                 )
                 gap_B = np.abs(rough_BT[:, -1] - rough_BT[:, k - 1])
                 still_open.append(block_B[gap_B <= tolerance_Q[block_B]])
-            deeper = keep < len(self)
+            deeper = keep < inside
             left, keep = (
                 np.concatenate(still_open) if deeper else left[:0],
-                min(4 * keep, len(self)),
+                min(4 * keep, inside),
             )
         return Neighbours(indices_QK, distances_QK)
 
@@ -113,10 +122,10 @@ class Index:
         return pd.concat([pd.DataFrame(lead), found], axis=1)
 
     def _best(
-        self, query_BD: np.ndarray, k: int, keep: int
+        self, query_BD: np.ndarray, k: int, keep: int, only: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Faiss's scores of its `keep` best, and the k best of these by exact distance."""
-        rough_BT, column_BT = self._flat.search(query_BD, keep)
+        rough_BT, column_BT = self._flat.search(query_BD, keep, params=only)
         row_M = np.repeat(np.arange(len(query_BD)), keep)
         exact_M = pair_distances(query_BD, self._gallery_GD, row_M, column_BT.ravel(), self.space)
         distances_BT = exact_M.reshape(column_BT.shape)
@@ -209,6 +218,15 @@ def open_index(directory: Path | str, *, model_id: str | None = None) -> Index:
         _flat=flat,
         _gallery_GD=stored,
     )
+
+
+def _selector(within_G: np.ndarray) -> Any:
+    """The rows as faiss wants them: one bit each."""
+    import faiss
+
+    untyped = cast(Any, faiss)  # its type stubs do not know that arrays may be given
+    bits = np.packbits(within_G, bitorder="little")
+    return untyped.SearchParameters(sel=untyped.IDSelectorBitmap(bits))
 
 
 def _write(

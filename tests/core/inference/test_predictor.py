@@ -253,14 +253,14 @@ def test_blocks_carry_what_an_evaluation_needs(bundle, images):
     blocks = list(answer_paths(Predictor(bundle, batch_size=3), names, images))
     logits = np.concatenate([block.logits_BL for block in blocks])
     embeddings = np.concatenate([block.embeddings_BD for block in blocks])
-    labels = np.concatenate([block.labels_B for block in blocks])
-    assert labels[1] == -1
+    labels = [name for block in blocks for name in block.labels]
+    assert labels[1] == ""
     assert np.isnan(logits[1]).all()
     for row in (0, 2, 3):
         raw, wanted = by_hand(bundle, images / names[row])
         np.testing.assert_allclose(logits[row], wanted, atol=1e-4)
         np.testing.assert_allclose(embeddings[row], raw / np.linalg.norm(raw), atol=1e-5)
-        assert labels[row] == wanted.argmax()
+        assert labels[row] == CLASSES[wanted.argmax()]
 
 
 def test_shards_and_calls_agree(bundle, images, tmp_path):
@@ -274,6 +274,14 @@ def test_shards_and_calls_agree(bundle, images, tmp_path):
         np.testing.assert_array_equal(table[f"p_{label}"].to_numpy(), columns[f"p_{label}"])
     assert table.schema.metadata[b"data_licence"] == b"research only"
     assert table.schema.metadata[b"normalised"] == b"true"
+
+
+@pytest.mark.parametrize(("found", "device"), [(None, "cpu"), (torch.device("meta"), "meta")])
+def test_auto_takes_an_accelerator_where_there_is_one(bundle, monkeypatch, found, device):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: found)
+    predictor = Predictor(bundle, device="auto")
+    assert predictor.device == device
+    assert {weight.device.type for weight in predictor.embedder.parameters()} == {device}
 
 
 @pytest.mark.parametrize(

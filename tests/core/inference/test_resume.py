@@ -79,32 +79,33 @@ def test_killed_again_and_again(tmp_path, command, name):
     assert not folder.exists()
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL at one exact place."""
+
+
+def kill_at(monkeypatch, place, *, first, folder):
+    """`predict` dies where it calls `place`, at once or when that is done."""
+    function = getattr(shards, place)
+
+    def dies(*arguments):
+        if not first:
+            function(*arguments)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, place, dies)
+        with pytest.raises(Killed):
+            shards.predict(StandIn(), folder / "in", folder / "cut.csv")
+
+
 def test_killed_while_the_final_file_is_made(tmp_path, monkeypatch):
     write_files(tmp_path / "in", 9)
     shards.predict(StandIn(), tmp_path / "in", tmp_path / "whole.csv")
-
-    class Killed(BaseException):
-        """Stands for SIGKILL at one exact place."""
-
-    def after(function, *, first):
-        def dies(*arguments):
-            if not first:
-                function(*arguments)
-            raise Killed
-
-        return dies
-
     for place, first in (("write_csv", True), ("write_json", True), ("write_json", False)):
-        with monkeypatch.context() as patch:
-            patch.setattr(shards, place, after(getattr(shards, place), first=first))
-            with pytest.raises(Killed):
-                shards.predict(StandIn(), tmp_path / "in", tmp_path / "cut.csv")
+        kill_at(monkeypatch, place, first=first, folder=tmp_path)
         assert not (tmp_path / "cut.csv").exists()
     for first in (True, False):  # the file is in its place, the folder is not yet gone
-        with monkeypatch.context() as patch:
-            patch.setattr(shards, "close", after(work.close, first=first))
-            with pytest.raises(Killed):
-                shards.predict(StandIn(), tmp_path / "in", tmp_path / "cut.csv")
+        kill_at(monkeypatch, "close", first=first, folder=tmp_path)
         assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert not (tmp_path / "cut.csv.parts").exists()
 
@@ -175,21 +176,17 @@ def test_parts_of_other_work_are_refused(tmp_path, change):
     source, out = tmp_path / "in", tmp_path / "p.parquet"
     write_files(source, 20)
     begin(source, out)
-    model, shard, write = StandIn(), (1, 1), shards.predict
-    if change == "model":
-        model = StandIn(model_id="m1")
-    elif change == "settings":
+    model = StandIn(model_id="m1" if change == "model" else "m0")
+    shard = (1, 2) if change == "shard" else (1, 1)
+    write = shards.embed if change == "command" else shards.predict
+    if change == "settings":
         model.settings = {"readout": "knn", "k": 5}
-    elif change == "added":
+    if change == "added":
         (source / "a" / "new.png").write_text("new")
-    elif change == "edited":
+    if change == "edited":
         (source / "a" / "0002.png").write_text("edited, so that the length differs")
-    elif change == "gone":
+    if change == "gone":
         (source / "b" / "0019.png").unlink()
-    elif change == "shard":
-        shard = (1, 2)
-    else:
-        write = shards.embed
     sentence = (
         r"^out must be a name whose parts belong to the same work \(remove .*p.parquet.parts "
     )

@@ -12,7 +12,7 @@ from likeness.errors import UserError
 from likeness.search import exact
 from likeness.search.exact import ExactSearch, nearest
 from likeness.search.ranks import ranks_of
-from likeness.search.space import full_precision
+from likeness.search.space import distances_from, full_precision, pair_distances
 
 SPACES = ("euclidean", "cosine", "dot")
 UNHOOKED = pytest.mark.skipif(os.environ.get("LIKENESS_PLAIN") != "1", reason="hook is on")
@@ -246,6 +246,50 @@ def test_a_tight_gallery_far_away(space):
     query = unit(gaussian(rng, 12, 8))
     for size in (1e-6, 1e-3):
         assert_equals_oracle(query, (rng.normal(size=(600, 8)) * size).astype(np.float32), 9, space)
+
+
+def test_collapsed_embeddings_are_measured_few_times(monkeypatch):
+    """Of 1,500 identical rows only the first few can matter: no 1,500 x 1,500 distances."""
+    rows = np.concatenate([np.tile(np.float32([[0.3, -0.1, 0.7]]), (1500, 1)), np.eye(3)])
+    measured = []
+
+    def counting(*arguments):
+        found = pair_distances(*arguments)
+        measured.append(len(found))
+        return found
+
+    monkeypatch.setattr(exact, "pair_distances", counting)
+    found = nearest(rows, None, 4)
+    assert sum(measured) < 1503 * 20
+    assert found.indices_QK[[0, 3, 1499]].tolist() == [[1, 2, 3, 4], [0, 1, 2, 4], [0, 1, 2, 3]]
+    assert_equals_oracle(rows[-40:], rows, 7, "euclidean", [(np.arange(40), np.arange(1503) % 9)])
+
+
+def test_collapsed_embeddings_are_ranked_by_few_distances(monkeypatch):
+    rows = np.tile(np.float32([[0.3, -0.1, 0.7]]), (900, 1))
+    measured = []
+
+    def counting(*arguments):
+        found = distances_from(*arguments)
+        measured.append(len(found))
+        return found
+
+    monkeypatch.setattr(exact, "distances_from", counting)
+    search = ExactSearch(rows, None)
+    owner, column = np.array([0, 0, 5, 5]), np.array([1, 899, 4, 6])
+    assert ranks_of(search, next(search.blocks()), owner, column).tolist() == [1, 899, 5, 6]
+    assert sum(measured) == 2  # one for each query that asks
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_one_query_and_listed_pairs_are_measured_alike(space):
+    rng = np.random.default_rng(20)
+    for dim in (1, 5, 128):
+        query, gallery = gaussian(rng, 3, dim), gaussian(rng, 700, dim)
+        column = rng.integers(0, 700, 900)
+        alone = distances_from(query[1], gallery, column, space)
+        pairs = pair_distances(query, gallery, np.full(900, 1), column, space)
+        np.testing.assert_array_equal(alone, pairs)
 
 
 def test_other_number_types_are_converted():

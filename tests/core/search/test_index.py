@@ -65,6 +65,28 @@ def test_every_row_can_be_asked_for(tmp_path):
         index.search(gallery, 0)
 
 
+@pytest.mark.parametrize("space", ["euclidean", "cosine", "dot"])
+@pytest.mark.parametrize("queries", [3, 60])
+def test_chosen_rows_are_searched_as_if_there_were_no_others(tmp_path, space, queries):
+    rng = np.random.default_rng(2)
+    gallery = embeddings(40)[rng.integers(0, 40, 300)]  # many ties, inside and outside
+    index = build(tmp_path / "index", gallery, space)
+    for share in (0.03, 0.5):
+        within = rng.random(300) < share
+        k = min(9, int(within.sum()))
+        found = index.search(gallery[:queries], k, within_G=within)
+        # Rows that may not answer, put infinitely far by the exact search's own exclusion.
+        outside = np.where(within, 0, 1)
+        expected = nearest(
+            gallery[:queries], gallery, k, space=space, exclude=[(np.ones(queries, int), outside)]
+        )
+        np.testing.assert_array_equal(found.indices_QK, expected.indices_QK)
+        np.testing.assert_array_equal(found.distances_QK, expected.distances_QK)
+    rule = f"between 1 and {within.sum()}, the chosen rows of the index"
+    with pytest.raises(UserError, match=f"^k must be {rule}"):
+        index.search(gallery[:2], int(within.sum()) + 1, within_G=within)
+
+
 def test_what_is_kept(tmp_path):
     rows = embeddings(10)
     table = facts_of(10).set_index("path", drop=False).iloc[::-1]
