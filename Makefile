@@ -39,6 +39,8 @@ test: lint
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/losses.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/multiband.py
+	$(BIN)/python benchmarks/map.py
 
 clean:
 	rm -rf $(VENV) $(OUT) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -108,7 +108,7 @@ def _train(job: Job, run: Path, *, epochs: int) -> tuple[Any, Path, Any]:
     """Train one arm on one fold; the domain with the folds, the data and the log of epochs."""
     import pandas as pd
 
-    from likeness_apps.remote_sensing.cli import DOMAIN
+    from likeness_apps.remote_sensing.domain import DOMAIN
     from likeness_apps.remote_sensing.layouts import recognise
     from likeness_apps.shell.train import train
 

@@ -130,7 +130,7 @@ def small(tile_HWC: np.ndarray) -> np.ndarray:
 
 def train_arm(arm: str, seed: int, epochs: int, run: Path) -> pd.DataFrame:
     """Train one arm; the log of epochs."""
-    from likeness_apps.remote_sensing.cli import DOMAIN
+    from likeness_apps.remote_sensing.domain import DOMAIN
     from likeness_apps.shell.train import train
 
     changes = [
@@ -172,7 +172,7 @@ def run_one(arm: str, seed: int) -> None:
 def _train_and_test(arm: str, seed: int) -> dict[str, Any]:
     from likeness.data.manifest import label_matrix
     from likeness.evaluation.retrieval import retrieval
-    from likeness_apps.remote_sensing.cli import DOMAIN
+    from likeness_apps.remote_sensing.domain import DOMAIN
     from likeness_apps.shell.evaluate import evaluate
 
     run, result = WORK / f"{arm}-{seed}", WORK / f"{arm}-{seed}-result"
@@ -271,7 +271,7 @@ def summarise() -> None:
         )
         last = f"{source.median():.1f} | {part['epoch_95'].median():.0f}"
         lines.append(f"| {arm} | {len(part)} | {values} | {last} |")
-    rows = []
+    rows: list[tuple[str, Any]] = []
     for other in ("random", "all"):
         for name in ("wap@20", "ndcg@20"):
             first, second = (

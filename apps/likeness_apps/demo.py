@@ -22,12 +22,13 @@ JOURNAL = "journal.json"
 
 @dataclass
 class Journal:
-    """The commands that were run and how long each took."""
+    """The commands that were run, how long each took, and what an application adds to the page."""
 
     app: str
     generated: bool
     start: float = field(default_factory=time.perf_counter)
     lines: list[tuple[str, float]] = field(default_factory=list)
+    cards: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -42,17 +43,28 @@ class Journal:
         self.lines.append((f"likeness {self.app} {line}", time.perf_counter() - begun))
         return result
 
+    def card(self, title: str, href: str, text: str) -> None:
+        """Put a card on the page, for a file relative to it."""
+        self.cards.append((title, href, text))
+
     def save(self, out: Path) -> None:
         """Keep it for `make gallery`."""
         from likeness.files import write_json
 
-        record = {"app": self.app, "generated": self.generated, "lines": self.lines}
-        write_json(out / JOURNAL, record)
+        write_json(
+            out / JOURNAL,
+            {
+                "app": self.app,
+                "generated": self.generated,
+                "lines": self.lines,
+                "cards": self.cards,
+            },
+        )
 
 
 def domains() -> dict[str, Domain]:
     """The applications that have a demo."""
-    from likeness_apps.remote_sensing.cli import DOMAIN as REMOTE_SENSING
+    from likeness_apps.remote_sensing.domain import DOMAIN as REMOTE_SENSING
 
     return {REMOTE_SENSING.name: REMOTE_SENSING}
 
@@ -95,6 +107,8 @@ def demo(domain: Domain, out: Path, data: Path | None) -> Path:
         out / "result",
         include_images=True,
     )
+    if domain.demo is not None:
+        domain.demo(journal, run, out)
     journal.save(out)
     gallery = write_page(out)
     say(f"\n[{journal.seconds:5.0f} s] done. Open {gallery}")
@@ -159,18 +173,25 @@ def write_page(out: Path) -> Path:
         ("Index", "index/index.json", "What search asks; it carries its model.", None),
         ("First sheet", "first-sheet.png", "After two epochs.", out / "first-sheet.png"),
     )
+    own = [(title, href, text, _picture_of(out / href)) for title, href, text in record["cards"]]
     path = out / "gallery.html"
     write_gallery(
         path,
         [
             GalleryItem(title, href, text, picture, record["generated"])
-            for title, href, text, picture in cards
+            for title, href, text, picture in (*cards[:1], *own, *cards[1:])
         ],
         title=f"likeness {record['app']}",
         text="Everything here was made by the commands at the end of this page.",
         commands=[Command(line, seconds) for line, seconds in record["lines"]],
     )
     return path
+
+
+def _picture_of(page: Path) -> Path | None:
+    """A picture that lies beside a page under its name."""
+    picture = page.with_suffix(".png")
+    return picture if picture.is_file() else None
 
 
 @command

@@ -16,8 +16,10 @@ from likeness.files import write_json
 from likeness_apps.shell.console import say, show_table
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.measure import PER_ITEM
+from likeness_apps.shell.measure_multilabel import PER_LABELS, PER_QUERY
 
-MEASURES = ("correct", *PER_ITEM)
+# One class per image, then several; `recall@1` is in both.
+MEASURES = tuple(dict.fromkeys(("correct", *PER_ITEM, *PER_LABELS, *PER_QUERY)))
 NAMES = {"correct": "overall_accuracy"}
 NEEDED = ("path", "status", "truth", "group")
 

@@ -5,25 +5,54 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from likeness.data.manifest import Manifest
+    from likeness_apps.demo import Journal
+
+
+@dataclass(frozen=True)
+class Share:
+    """A random part of the images, drawn by the seed of the run.
+
+    Attributes:
+        training: for training, validation cut included, in (0, 1); the rest is the test split.
+        groups: `none` splits image by image, as most published splits do (neighbours may then
+            straddle); `group` keeps groups whole.
+    """
+
+    training: float
+    groups: Literal["group", "none"] = "none"
+
+
+@dataclass(frozen=True)
+class GivenSplits:
+    """Train and test (and val) as the data bring them, by lists or folders."""
+
+
+@dataclass(frozen=True)
+class GivenFolds:
+    """The column `fold` of the data, 1 to `count`: `data.fold` is tested, the others train."""
+
+    count: int
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A published way of splitting one data set.
+    """A named way of splitting a data set.
 
     Attributes:
-        layout: the layout that the protocol is defined for.
-        training: the share of images for training, validation cut included, in (0, 1).
-        source: where the protocol comes from.
+        layouts: the layouts that it is defined for; () for any.
+        split: who is trained on and who is tested.
+        source: where the protocol comes from, written beside every result.
+        multilabel: whether it is for images with several labels.
     """
 
-    layout: str
-    training: float
+    layouts: tuple[str, ...]
+    split: Share | GivenSplits | GivenFolds
     source: str
+    multilabel: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,18 +73,25 @@ class Domain:
         name: the name on the command line, e.g. `remote-sensing`.
         folder: the folder of its configurations, e.g. `remote_sensing`.
         default_config: the configuration that `train` takes without `--config`.
+        multilabel_config: a configuration for sets with several labels per image, to be named when
+            another one is tried there; "" where the field has no such sets.
         recognise: path of a data set -> Manifest; imports what it needs when called.
-        write_sample: (out, seed) -> root of a generated data set in a real public layout.
+        samples: the public layouts in which `sample` writes, the usual one first.
+        write_sample: (out, seed, layout) -> root of a generated data set.
         protocols: named protocols.
         card: what the model card says of the field.
         licences: terms of known layouts, e.g. `{"aid": "academic use only"}`.
+        demo: (journal, run, out): what `make demo` shows beyond the shared commands.
     """
 
     name: str
     folder: str
     default_config: str
     recognise: Callable[[Path], Manifest]
-    write_sample: Callable[[Path, int], Path]
+    samples: tuple[str, ...]
+    write_sample: Callable[[Path, int, str], Path]
     card: CardText
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
     licences: Mapping[str, str] = field(default_factory=dict)
+    multilabel_config: str = ""
+    demo: Callable[[Journal, Path, Path], None] | None = None

@@ -5,6 +5,7 @@ The bodies import what they need when they run, so that `--help` answers at once
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,10 @@ Limit = Annotated[
     typer.Option(min=1, help="Images that are decoded and embedded at once.", show_default=True),
 ]
 
+Device = Annotated[
+    str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, mps; auto chooses.")
+]
+
 
 def domain_of(context: typer.Context) -> Domain:
     """The application that a command was called for."""
@@ -38,6 +43,9 @@ def domain_of(context: typer.Context) -> Domain:
 def sample(
     context: typer.Context,
     out: Annotated[Path, typer.Argument(help="A new directory.")],
+    layout: Annotated[
+        str | None, typer.Option(help="The public layout; each application has a usual one.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the generator.")] = 0,
 ) -> None:
     """Write a small generated data set in a real public layout.
@@ -46,7 +54,7 @@ def sample(
     """
     from likeness_apps.shell.inspect import write_sample
 
-    write_sample(domain_of(context), out, seed=seed)
+    write_sample(domain_of(context), out, layout=layout, seed=seed)
 
 
 @command
@@ -113,6 +121,7 @@ def evaluate(
     protocol: Annotated[str | None, typer.Option(help="A named protocol.")] = None,
     images: Images = False,
     batch_size: Limit = 64,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Measure a model: metrics.json, predictions.csv, report.html.
@@ -130,6 +139,7 @@ def evaluate(
         protocol=protocol,
         include_images=images,
         batch_size=batch_size,
+        device=device,
         quiet=quiet,
     )
 
@@ -143,6 +153,12 @@ def score(
     ],
     out: Out,
     protocol: Annotated[str | None, typer.Option(help="A named protocol.")] = None,
+    fold: Annotated[
+        int | None, typer.Option(min=1, help="The fold that was tested, for `pool`.")
+    ] = None,
+    multilabel: Annotated[
+        bool, typer.Option("--multilabel", help="An image may have several labels.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """The same numbers without a model, from two tables or from features.
@@ -151,7 +167,8 @@ def score(
     """
     from likeness_apps.shell.score import score as body
 
-    body(domain_of(context), truth, predictions, out, protocol=protocol, quiet=quiet)
+    given = domain_of(context), truth, predictions, out
+    body(*given, protocol=protocol, fold=fold, multilabel=multilabel, quiet=quiet)
 
 
 @command
@@ -161,6 +178,7 @@ def predict(
     source: Input,
     out: Out,
     batch_size: Limit = 64,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Write one row per image: path, status, label, probabilities, model_id.
@@ -171,7 +189,9 @@ def predict(
     """
     from likeness_apps.shell.predict import predict as body
 
-    raise typer.Exit(body(domain_of(context), model, source, out, batch_size, quiet=quiet))
+    raise typer.Exit(
+        body(domain_of(context), model, source, out, batch_size, device=device, quiet=quiet)
+    )
 
 
 @command
@@ -181,6 +201,7 @@ def embed(
     source: Input,
     out: Out,
     batch_size: Limit = 64,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Write one embedding per image: .parquet, or .npy with a .parquet of rows.
@@ -189,7 +210,9 @@ def embed(
     """
     from likeness_apps.shell.predict import embed as body
 
-    raise typer.Exit(body(domain_of(context), model, source, out, batch_size, quiet=quiet))
+    raise typer.Exit(
+        body(domain_of(context), model, source, out, batch_size, device=device, quiet=quiet)
+    )
 
 
 @command
@@ -199,6 +222,7 @@ def index(
     data: Data,
     out: Out,
     batch_size: Limit = 64,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Make a searchable index of a data set; it carries its model.
@@ -207,7 +231,7 @@ def index(
     """
     from likeness_apps.shell.search import index as body
 
-    body(domain_of(context), model, data, out, batch_size, quiet=quiet)
+    body(domain_of(context), model, data, out, batch_size, device=device, quiet=quiet)
 
 
 @command
@@ -218,6 +242,7 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
     out: Annotated[Path | None, typer.Option("--out", help="Table: csv or parquet.")] = None,
     sheet: Annotated[Path | None, typer.Option("--sheet", help="Contact sheet (PNG).")] = None,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Find the most similar images.
@@ -226,7 +251,8 @@ def search(
     """
     from likeness_apps.shell.search import search as body
 
-    body(domain_of(context), archive, query, k=k, out=out, sheet=sheet, quiet=quiet)
+    asked = domain_of(context), archive, query
+    body(*asked, k=k, out=out, sheet=sheet, device=device, quiet=quiet)
 
 
 @command
@@ -246,16 +272,46 @@ def compare(
     body(domain_of(context), first, second, out=out, seed=seed)
 
 
-SHARED = (sample, inspect, train, evaluate, score, predict, embed, index, search, compare)
+@command
+def pool(
+    context: typer.Context,
+    results: Annotated[
+        list[Path],
+        typer.Argument(metavar="RESULT...", help="Directories of `evaluate` or `score`."),
+    ],
+    out: Out,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Join the results of several folds or seeds: mean, deviation, intervals.
+
+    Example: likeness APP pool results/fold1 results/fold2 --out results/folds
+    """
+    from likeness_apps.shell.pool import pool as body
+
+    body(domain_of(context), results, out, seed=seed, quiet=quiet)
 
 
-def add_shared_commands(app: typer.Typer, domain: Domain) -> None:
-    """Give an application's Typer app the shared commands; they find the domain in the context."""
+SHARED: tuple[Callable[..., None], ...] = (
+    *(sample, inspect, train, evaluate, score, predict, embed, index, search, compare, pool),
+)
+
+
+def add_commands(
+    app: typer.Typer, domain: Domain, own: Mapping[str, Callable[..., None]] | None = None
+) -> None:
+    """Give an application's Typer app its commands; they find the domain in the context.
+
+    Args:
+        app: of the application.
+        domain: the application.
+        own: name -> command; one with a shared name takes its place, others come behind.
+    """
 
     @app.callback()
     def remember(context: typer.Context) -> None:
         context.obj = domain
 
     remember.__doc__ = app.info.help
-    for body in SHARED:
-        app.command(help=(body.__doc__ or "").replace("APP", domain.name))(body)
+    for name, body in ({body.__name__: body for body in SHARED} | dict(own or {})).items():
+        app.command(name=name, help=(body.__doc__ or "").replace("APP", domain.name))(body)

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from likeness.data.checks import CheckResult, check
 from likeness.data.findings import condense, findings_table
 from likeness.data.manifest import Manifest
+from likeness.errors import require
 from likeness.files import atomic_path
 from likeness_apps.shell.console import progress, say, show_table
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.outputs import require_new
 
 
-def write_sample(domain: Domain, out: Path, *, seed: int) -> Path:
+def write_sample(domain: Domain, out: Path, *, layout: str | None = None, seed: int) -> Path:
     """Write the domain's generated data set into the new directory `out`.
+
+    Args:
+        domain: the application.
+        out: a new or empty directory.
+        layout: one of `domain.samples`; None takes the first.
+        seed: of the generator.
 
     Returns:
         The root of the data set, as the other commands take it.
 
     Raises:
-        UserError: if `out` exists and is not empty.
+        UserError: if `out` exists and is not empty, or the layout is unknown.
     """
+    chosen = domain.samples[0] if layout is None else layout
+    require(chosen in domain.samples, "layout", f"one of {', '.join(domain.samples)}", chosen)
     require_new(out)
-    root = domain.write_sample(out, seed)
-    say(f"Generated data (no real place): {root}")
+    root = domain.write_sample(out, seed, chosen)
+    say(f"Generated data (nothing real): {root}")
     say(f"Next: likeness {domain.name} train {root} --out run")
     return root
 
@@ -67,7 +77,9 @@ def _show_set(manifest: Manifest, checked: CheckResult, *, quiet: bool) -> None:
         for (width, height, bands, dtype), count in sizes.head(3).items()
     )
     splits = table["split"].replace("", "(not split)").value_counts()
-    counts = table["label"].value_counts()
+    names = [manifest.names(cell) for cell in table["label"]]
+    counts = Counter(name for cell in names for name in cell).values()
+    sizes_of = Counter(len(cell) for cell in names)
     show_table(
         str(manifest.root),
         ("what", "found"),
@@ -76,10 +88,16 @@ def _show_set(manifest: Manifest, checked: CheckResult, *, quiet: bool) -> None:
             ("images", len(table)),
             ("readable", len(good)),
             ("classes", len(manifest.classes)),
-            ("images per class", f"{counts.min()} to {counts.max()}"),
+            ("images per class", f"{min(counts, default=0)} to {max(counts, default=0)}"),
+            *([("labels per image", _tally(sizes_of))] if manifest.multilabel else []),
             ("groups", table["group"].nunique()),
             ("splits", ", ".join(f"{name}: {count}" for name, count in splits.items())),
             ("sizes", common + (f", {len(sizes) - 3} more sizes" if len(sizes) > 3 else "")),
         ],
         quiet=quiet,
     )
+
+
+def _tally(sizes: Counter[int]) -> str:
+    """`1: 12 images, 3: 5 images`."""
+    return ", ".join(f"{size}: {count} images" for size, count in sorted(sizes.items()))

@@ -1,6 +1,7 @@
 """From arrays to the metrics that every report shows; no model and no file in sight.
 
-`train` (validation), `evaluate`, `score` and the benchmarks all measure here.
+`train` (validation), `evaluate`, `score` and the benchmarks all measure here; sets with several
+labels per image in `measure_multilabel`. `tasks` chooses.
 
 Shapes: N = items, C = classes, D = embedding dimension.
 """
@@ -34,10 +35,10 @@ class Answers:
     """What a model (or somebody's table) said of N items with known labels.
 
     Attributes:
-        truth_N: class numbers.
+        truth_N: class numbers (N,); of a multi-label set a table (N, C) of 0 and 1.
         classes: C class names.
         groups_N: what is resampled as a whole (scene block, patient, identity).
-        readouts: name -> predicted class numbers; the first is the headline.
+        readouts: name -> what was said, in the form of `truth_N`; the first is the headline.
         probabilities_NC: of the headline read-out, or None.
         embeddings_ND: or None, then nothing is retrieved.
         space: how embeddings are compared.
@@ -120,6 +121,29 @@ def measure_embeddings(
     return Measured(metrics, per_item(result))
 
 
+def measure_search(
+    query_QD: np.ndarray,
+    truth_Q: np.ndarray,
+    gallery_GD: np.ndarray,
+    truth_G: np.ndarray,
+    groups_Q: np.ndarray,
+    *,
+    space: Space,
+) -> Measured:
+    """Retrieval, where queries ask a gallery.
+
+    Raises:
+        UserError: as the metrics do.
+    """
+    names = retrieval_metrics(len(gallery_GD))
+    result = retrieval(query_QD, truth_Q, gallery_GD, truth_G, metrics=names, space=space)
+    metrics = {
+        "retrieval": plain(retrieval_intervals(result, groups_Q)),
+        "retrieval_protocol": result.protocol,
+    }
+    return Measured(metrics, per_item(result))
+
+
 def per_item(result: RetrievalResult) -> pd.DataFrame:
     """The `PER_ITEM` columns of a retrieval result, one row per query."""
     return pd.DataFrame({name: result.per_query[name] for name in PER_ITEM})
@@ -141,8 +165,10 @@ def interval_facts(groups_N: np.ndarray, bootstrap: Bootstrap) -> dict[str, Any]
 
 def validation_scores(answers: Answers) -> dict[str, float]:
     """What chooses the best epoch: accuracy of the headline read-out, and MAP@R; no intervals."""
-    headline = next(iter(answers.readouts.values()))
-    scores = {"accuracy": float((headline == answers.truth_N).mean())}
+    scores = {}
+    if answers.readouts:
+        headline = next(iter(answers.readouts.values()))
+        scores["accuracy"] = float((headline == answers.truth_N).mean())
     if answers.embeddings_ND is not None and len(answers.truth_N) > 1:
         found = retrieval(
             answers.embeddings_ND, answers.truth_N, metrics=["map@r"], space=answers.space

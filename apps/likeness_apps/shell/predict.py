@@ -13,30 +13,44 @@ from likeness_apps.shell.domain import Domain
 
 
 def predict(
-    domain: Domain, model: Path, source: Path, out: Path, batch_size: int, *, quiet: bool = False
-) -> int:
-    """Write labels and probabilities of every image; returns the exit code (0 if any row is ok)."""
-    return _write(domain, shards.predict, model, source, out, batch_size, quiet=quiet)
-
-
-def embed(
-    domain: Domain, model: Path, source: Path, out: Path, batch_size: int, *, quiet: bool = False
-) -> int:
-    """Write the embedding of every image; returns the exit code (0 if any row is ok)."""
-    return _write(domain, shards.embed, model, source, out, batch_size, quiet=quiet)
-
-
-def _write(
     domain: Domain,
-    work: Callable[..., Written],
     model: Path,
     source: Path,
     out: Path,
     batch_size: int,
     *,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> int:
+    """Write labels and probabilities of every image; returns the exit code (0 if any row is ok)."""
+    predictor = Predictor(model, batch_size=batch_size, device=device)
+    return _write(domain, shards.predict, predictor, source, out, quiet=quiet)
+
+
+def embed(
+    domain: Domain,
+    model: Path,
+    source: Path,
+    out: Path,
+    batch_size: int,
+    *,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> int:
+    """Write the embedding of every image; returns the exit code (0 if any row is ok)."""
+    predictor = Predictor(model, batch_size=batch_size, device=device)
+    return _write(domain, shards.embed, predictor, source, out, quiet=quiet)
+
+
+def _write(
+    domain: Domain,
+    work: Callable[..., Written],
+    predictor: Predictor,
+    source: Path,
+    out: Path,
+    *,
     quiet: bool,
 ) -> int:
-    predictor = Predictor(model, batch_size=batch_size)
     with progress(f"{domain.name}: {work.__name__}", quiet=quiet) as advance:
         written = work(predictor, source, out, on_progress=advance)
     told = f"{written.ok} ok, {written.errors} failed"

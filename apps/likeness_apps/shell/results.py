@@ -14,6 +14,7 @@ import pandas as pd
 
 from likeness.data.decode import DecodeError, decode
 from likeness.files import atomic_path, write_json
+from likeness.inference.readouts import label_cells
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.measure import Answers, Measured
 from likeness_apps.shell.report.data import ReportData
@@ -27,6 +28,8 @@ def predictions_table(
 ) -> pd.DataFrame:
     """One row per item: path, status, reason, truth, label, p_<class>, correct, group, model_id.
 
+    Of a multi-label set truth and label are names with `|` between, and there is no `correct`.
+
     Args:
         rows: the table rows of the N items, with path and group.
         answers: of these items, in this order.
@@ -34,20 +37,20 @@ def predictions_table(
         model_id: who answered; "" if nobody knows.
     """
     headline = next(iter(answers.readouts.values()))
-    names = np.array(answers.classes, dtype=object)
     table = pd.DataFrame(
         {
             "path": rows["path"].to_numpy(),
             "status": "ok",
             "reason": "",
-            "truth": names[answers.truth_N],
-            "label": names[headline],
+            "truth": label_cells(answers.truth_N, answers.classes),
+            "label": label_cells(headline, answers.classes),
         }
     )
     if answers.probabilities_NC is not None:
         columns = [f"p_{name}" for name in answers.classes]
         table[columns] = answers.probabilities_NC.astype(np.float32)
-    table["correct"] = headline == answers.truth_N
+    if answers.truth_N.ndim == 1:  # several labels are right to a degree: that is per item below
+        table["correct"] = headline == answers.truth_N
     table["group"] = rows["group"].to_numpy()
     for name in measured.per_item.columns:
         table[name] = measured.per_item[name].to_numpy()
@@ -130,9 +133,13 @@ def thumbnail(path: Path) -> np.ndarray | None:
     bands the first three are shown.
     """
     try:
-        image_HWC = decode(path, min_side=TILE)
+        return eight_bit(decode(path, min_side=TILE))
     except DecodeError:
         return None
+
+
+def eight_bit(image_HWC: np.ndarray) -> np.ndarray:
+    """Pixels as an 8-bit RGB picture for people; see `thumbnail`."""
     if image_HWC.shape[2] < 3:
         image_HWC = np.repeat(image_HWC[..., :1], 3, axis=2)
     image_HWC = image_HWC[..., :3]

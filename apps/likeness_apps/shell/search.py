@@ -1,16 +1,21 @@
 """`index` and `search`: an archive that answers with its most similar pictures.
 
 An index carries its model, so that queries on another machine are embedded by the same weights.
+`index` and `search` are made of parts (`write_archive`, `open_archive`, `ask_files`,
+`nearest_rows`, `answers.deliver`), which an application may put together in another way where its
+pictures are no whole files.
 
-Shapes: Q = queries, D = embedding dimension, K = neighbours.
+Shapes: Q = queries, G = rows of the index, D = embedding dimension, K = neighbours.
 """
 
 from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,18 +23,17 @@ import pandas as pd
 from likeness.bundle import Bundle, load_bundle
 from likeness.data.manifest import Manifest, images_in, read_table
 from likeness.errors import UserError, require
-from likeness.files import atomic_directory, atomic_path, sha256_file
+from likeness.files import atomic_directory, sha256_file
 from likeness.inference.blocks import answer_paths
 from likeness.inference.predictor import Predictor
 from likeness.search.index import Index, build_index, open_index
-from likeness_apps.shell.console import progress, say, show_table
+from likeness_apps.shell.answers import Asked, Query, deliver, require_outputs
+from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.domain import Domain
-from likeness_apps.shell.evaluate import content_hashes, split_of
+from likeness_apps.shell.matching import content_hashes, split_of
 from likeness_apps.shell.outputs import require_new
-from likeness_apps.shell.report.sheets import MAX_ROWS, SheetItem, SheetRow, write_sheet
 from likeness_apps.shell.results import thumbnail
 
-SHEET_COLUMNS = 10
 FACTS = "index.json"
 ANSWER = ("query", "status", "reason", "rank", "distance")  # columns that `search` adds to the rows
 
@@ -41,6 +45,8 @@ def index(
     out: Path,
     batch_size: int = 64,
     *,
+    describe: Callable[[Manifest], pd.DataFrame] | None = None,
+    device: str = "cpu",
     quiet: bool = False,
 ) -> Path:
     """Embed a set and write a flat (exact) faiss index with its rows and its model.
@@ -51,6 +57,8 @@ def index(
         data: a data set, a table, or a folder of unlabelled images.
         out: the index directory; an older index there is replaced.
         batch_size: images per forward pass.
+        describe: further columns of the rows, from the manifest of those that are kept.
+        device: where the network runs, see `Predictor`.
         quiet: no progress.
 
     Returns:
@@ -59,34 +67,22 @@ def index(
     Raises:
         UserError: if no image can be read or `out` holds something else.
     """
-    if not (out / FACTS).is_file():  # an older index may be replaced, and nothing else
-        require_new(out, "a new or empty directory, or an older index")
+    require_index_or_new(out)
     bundle = load_bundle(model)
-    predictor = Predictor(bundle, batch_size=batch_size, columns="embed")
-    manifest = _archive(domain, data)
+    predictor = Predictor(bundle, batch_size=batch_size, columns="embed", device=device)
+    manifest = archive_of(domain, data)
     paths = manifest.table["path"].tolist()
     embeddings_GD, ok_G, reasons = _embed(predictor, paths, manifest.root, quiet=quiet)
     for path, reason in zip(np.array(paths, dtype=object)[~ok_G], reasons, strict=True):
         say(f"left out: {path}: {reason}", quiet=quiet)
     require(ok_G.any(), "data", "at least one readable image", reasons[0] if reasons else 0)
-    rows = manifest.table.assign(sha256=content_hashes(manifest, quiet=quiet))[ok_G]
-    rows = rows.drop(columns=[name for name in ANSWER if name in rows])
-    facts = {"root": str(manifest.root.absolute()), "app": domain.name}
-    facts |= {"data_licence": bundle.data_licence or "not stated"}
-    build_index(
-        out,
-        embeddings_GD[ok_G],
-        rows,
-        space=bundle.space,
-        model_id=bundle.model_id,
-        facts=facts,
-    )
-    _carry_model(bundle, out / "model")
-    say(f"{out}: {int(ok_G.sum())} images, model {bundle.model_id}", quiet=quiet)
-    say(
-        f"Next: likeness {domain.name} search {shlex.quote(str(out))} IMAGE --sheet sheet.png",
-        quiet=quiet,
-    )
+    hashes = content_hashes(manifest, quiet=quiet)
+    kept = manifest.with_table(manifest.table.assign(sha256=hashes)[ok_G])
+    rows = kept.table
+    if describe is not None:
+        more = describe(kept)
+        rows = rows.drop(columns=[name for name in more if name in rows]).join(more)
+    write_archive(domain, bundle, embeddings_GD[ok_G], rows, out, manifest, quiet=quiet)
     return out
 
 
@@ -99,6 +95,7 @@ def search(
     out: Path | None = None,
     sheet: Path | None = None,
     note: str = "",
+    device: str = "cpu",
     quiet: bool = False,
 ) -> pd.DataFrame:
     """The k most similar pictures of each query; a query never answers itself.
@@ -111,6 +108,7 @@ def search(
         out: also write the table here (.csv or .parquet).
         sheet: also draw a contact sheet (PNG).
         note: said below the sheet, `generated data` for example.
+        device: where the network runs, see `Predictor`.
         quiet: no table on the screen.
 
     Returns:
@@ -120,49 +118,25 @@ def search(
     Raises:
         UserError: if the index is damaged, k is larger than it, or no query can be read.
     """
-    if out is not None:
-        require(out.suffix in (".csv", ".parquet"), "out", "a .csv or .parquet file", str(out))
-    if sheet is not None:
-        require(sheet.suffix == ".png", "sheet", "a .png file", str(sheet))
-    require((archive / "model").is_dir(), "index", "a directory that `index` wrote", str(archive))
-    bundle = load_bundle(archive / "model")
-    opened = open_index(archive, model_id=bundle.model_id)
-    files = _query_files(query)
-    predictor = Predictor(bundle, columns="embed")
-    embeddings_QD, ok_Q, reasons = _embed(predictor, [str(f) for f in files], Path(), quiet=quiet)
-    require(ok_Q.any(), "query", "at least one readable image", reasons[0] if reasons else 0)
-    asked = [file for file, ok in zip(files, ok_Q, strict=True) if ok]
-    hashes = [sha256_file(file) for file in asked]
-    found = _found(opened, embeddings_QD[ok_Q], asked, hashes, k)
-    failed = [str(file) for file, ok in zip(files, ok_Q, strict=True) if not ok]
-    for file, reason in zip(failed, reasons, strict=True):
-        say(f"cannot be asked: {file}: {reason}", quiet=quiet)
-    table = _with_failures(found, failed, reasons)
-    if out is not None:
-        _write(table, out)
-    if sheet is not None:
-        write_sheet(
-            sheet,
-            _sheet_rows(found, asked, _labels(bundle, hashes), Path(opened.facts["root"])),
-            title=f"likeness {domain.name}",
-            caption=". ".join(filter(None, (note, f"distances in the {opened.space} space"))),
-        )
-        say(f"{sheet}: {min(len(asked), MAX_ROWS)} of {len(asked)} queries", quiet=quiet)
-    _show(found, quiet=quiet)
-    return table
+    require_outputs(out, sheet)
+    bundle, opened = open_archive(archive)
+    asked = ask_files(bundle, query, device=device, quiet=quiet)
+    found = nearest_rows(opened, asked, k)
+    return deliver(domain, opened, asked, found, out=out, sheet=sheet, note=note, quiet=quiet)
 
 
 def test_queries(domain: Domain, model: Path, data: Path, *, count: int) -> list[Path]:
     """Some test images of a model's own data, of different classes, for a demonstration."""
     bundle = load_bundle(model)
     manifest = domain.recognise(data)
-    table = manifest.table[(split_of(manifest, bundle, quiet=True) == "test").to_numpy()]
+    hashes = content_hashes(manifest, quiet=True)
+    table = manifest.table[(split_of(manifest, bundle, hashes) == "test").to_numpy()]
     firsts = table.drop_duplicates("label")
     step = max(1, len(firsts) // count)
     return [manifest.file(path) for path in firsts["path"].iloc[::step].head(count)]
 
 
-def _archive(domain: Domain, data: Path) -> Manifest:
+def archive_of(domain: Domain, data: Path) -> Manifest:
     """A labelled set where it is one; any folder or list of images is an archive, too."""
     if data.is_file() and data.suffix.lower() in (".csv", ".tsv", ".parquet", ".pq"):
         return read_table(data, labelled=False)
@@ -170,6 +144,152 @@ def _archive(domain: Domain, data: Path) -> Manifest:
         return domain.recognise(data)
     except UserError:
         return images_in(data)
+
+
+def require_index_or_new(out: Path) -> None:
+    """An older index may be replaced, and nothing else."""
+    if not (out / FACTS).is_file():
+        require_new(out, "a new or empty directory, or an older index")
+
+
+def write_archive(
+    domain: Domain,
+    bundle: Bundle,
+    embeddings_GD: np.ndarray,
+    rows: pd.DataFrame,
+    out: Path,
+    manifest: Manifest,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    unit: str = "images",
+    quiet: bool = False,
+) -> None:
+    """Write the index with its model, and say what can be done with it.
+
+    Args:
+        domain: the application.
+        bundle: the model that made the embeddings.
+        embeddings_GD: one per row.
+        rows: what is known of each, with `path` relative to the manifest's root.
+        out: the index directory.
+        manifest: the set that the rows come from.
+        facts: more that the index must remember; plain data.
+        unit: what a row is, in the plural.
+        quiet: say nothing.
+    """
+    facts = {
+        "root": str(manifest.root.absolute()),
+        "app": domain.name,
+        "multilabel": bundle.multilabel,
+        "data_licence": bundle.data_licence or "not stated",
+        **(facts or {}),
+    }
+    rows = rows.drop(columns=[name for name in ANSWER if name in rows])
+    build_index(out, embeddings_GD, rows, space=bundle.space, model_id=bundle.model_id, facts=facts)
+    _carry_model(bundle, out / "model")
+    say(f"{out}: {len(rows)} {unit}, model {bundle.model_id}", quiet=quiet)
+    say(
+        f"Next: likeness {domain.name} search {shlex.quote(str(out))} IMAGE --sheet sheet.png",
+        quiet=quiet,
+    )
+
+
+def open_archive(archive: Path) -> tuple[Bundle, Index]:
+    """An index and the model that it carries.
+
+    Raises:
+        UserError: if it is no index or damaged.
+    """
+    require((archive / "model").is_dir(), "index", "a directory that `index` wrote", str(archive))
+    bundle = load_bundle(archive / "model")
+    return bundle, open_index(archive, model_id=bundle.model_id)
+
+
+def ask_files(
+    bundle: Bundle,
+    query: Path | Sequence[Path],
+    *,
+    key: Callable[[Path], str] = sha256_file,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> Asked:
+    """Image files as queries.
+
+    Args:
+        bundle: the model.
+        query: an image, a folder of images, or a list of images.
+        key: what `sha256` of a row is if the row is a copy of the file.
+        device: where the network runs, see `Predictor`.
+        quiet: no progress.
+
+    Raises:
+        UserError: if there is no such file, or none can be read.
+    """
+    files = query_files(query)
+    predictor = Predictor(bundle, columns="embed", device=device)
+    embeddings_QD, ok_Q, reasons = _embed(predictor, [str(f) for f in files], Path(), quiet=quiet)
+    require(ok_Q.any(), "query", "at least one readable image", reasons[0] if reasons else 0)
+    read = [file for file, ok in zip(files, ok_Q, strict=True) if ok]
+    labels = known_labels(bundle, [sha256_file(file) for file in read])
+    queries = [
+        Query(str(file), file.name, key(file), label, partial(thumbnail, file))
+        for file, label in zip(read, labels, strict=True)
+    ]
+    failed = [str(file) for file, ok in zip(files, ok_Q, strict=True) if not ok]
+    return Asked(queries, embeddings_QD[ok_Q], list(zip(failed, reasons, strict=True)))
+
+
+def query_files(query: Path | Sequence[Path]) -> list[Path]:
+    """The files of a query: itself, or those in a folder.
+
+    Raises:
+        UserError: if there is no such path or no image in it.
+    """
+    if not isinstance(query, Path):
+        return list(query)
+    require(query.exists(), "query", "an existing image or folder of images", str(query))
+    manifest = images_in(query)
+    return [manifest.file(path) for path in manifest.table["path"]]
+
+
+def known_labels(bundle: Bundle, hashes: Sequence[str]) -> list[str]:
+    """The classes of files that the model's splits know by content; "" for others."""
+    known = dict(zip(bundle.splits["sha256"], bundle.splits["label"], strict=True))
+    return [str(known.get(item, "")) for item in hashes]
+
+
+def nearest_rows(
+    opened: Index, asked: Asked, k: int, *, within_G: np.ndarray | None = None
+) -> pd.DataFrame:
+    """The table of the k nearest rows of each query, without the query's copies.
+
+    Args:
+        opened: the index.
+        asked: the queries.
+        k: rows per query.
+        within_G: the rows that may answer; None: all. If there are fewer than k (and copies of the
+            query do not count), all of them answer.
+
+    Raises:
+        UserError: without `within_G`, if k is larger than the index.
+    """
+    rows = opened.rows if within_G is None else opened.rows[within_G]
+    copies = rows["sha256"].value_counts()
+    # Ask for as many more as there are copies of a query, then leave those out.
+    most = max((int(copies.get(query.key, 0)) for query in asked.queries), default=0)
+    rule = f"between 1 and {len(rows) - most}, the rows of the index without the query's copies"
+    require(k >= 1 and (within_G is not None or k <= len(rows) - most), "k", rule, k)
+    deep = min(k + most, len(rows))
+    names = [str(position) for position in range(len(asked.queries))]
+    table = opened.table(opened.search(asked.embeddings_QD, deep, within_G=within_G), names)
+    position = table["query"].astype(int)
+    own = table["sha256"] == position.map({i: query.key for i, query in enumerate(asked.queries)})
+    named = position.map({i: query.name for i, query in enumerate(asked.queries)})
+    kept = table[~own].assign(query=named)
+    kept["rank"] = kept.groupby(position[~own]).cumcount() + 1
+    kept.insert(1, "status", "ok")
+    kept.insert(2, "reason", "")
+    return kept[kept["rank"] <= k].reset_index(drop=True)
 
 
 def _embed(
@@ -188,92 +308,8 @@ def _embed(
     return np.concatenate(parts), np.concatenate(oks), reasons
 
 
-def _query_files(query: Path | Sequence[Path]) -> list[Path]:
-    if not isinstance(query, Path):
-        return list(query)
-    require(query.exists(), "query", "an existing image or folder of images", str(query))
-    manifest = images_in(query)
-    return [manifest.file(path) for path in manifest.table["path"]]
-
-
-def _found(
-    opened: Index, embeddings_QD: np.ndarray, asked: list[Path], hashes: list[str], k: int
-) -> pd.DataFrame:
-    """Ask for as many more as there are copies of a query in the index, then leave those out."""
-    copies = opened.rows["sha256"].value_counts()
-    most = max((int(copies.get(item, 0)) for item in hashes), default=0)
-    rule = f"between 1 and {len(opened) - most}, the rows of the index without the query's copies"
-    require(1 <= k <= len(opened) - most, "k", rule, k)
-    table = opened.table(
-        opened.search(embeddings_QD, k + most), [str(position) for position in range(len(asked))]
-    )
-    position = table["query"].astype(int)
-    own = table["sha256"] == position.map(dict(enumerate(hashes)))
-    kept = table[~own].assign(query=position.map({i: str(f) for i, f in enumerate(asked)}))
-    kept["rank"] = kept.groupby(position[~own]).cumcount() + 1
-    kept.insert(1, "status", "ok")
-    kept.insert(2, "reason", "")
-    return kept[kept["rank"] <= k].reset_index(drop=True)
-
-
-def _with_failures(found: pd.DataFrame, failed: list[str], reasons: list[str]) -> pd.DataFrame:
-    """One more row for each query that could not be read."""
-    if not failed:
-        return found
-    rows = pd.DataFrame({"query": failed, "status": "error", "reason": reasons})
-    typed = found.astype({"rank": "Int64"})  # holds "none", unlike a plain integer
-    return pd.concat([typed, rows], ignore_index=True)
-
-
-def _labels(bundle: Bundle, hashes: list[str]) -> list[str]:
-    """The class of a query that the model's splits know by content; "" for others."""
-    known = dict(zip(bundle.splits["sha256"], bundle.splits["label"], strict=True))
-    return [str(known.get(item, "")) for item in hashes]
-
-
-def _sheet_rows(
-    found: pd.DataFrame, asked: list[Path], labels: list[str], root: Path
-) -> list[SheetRow]:
-    rows = []
-    for file, label in list(zip(asked, labels, strict=True))[:MAX_ROWS]:
-        results = []
-        for hit in found[found["query"] == str(file)].head(SHEET_COLUMNS).itertuples():
-            right = hit.label == label if label and hit.label else None
-            results.append(
-                SheetItem(
-                    thumbnail(root / str(hit.path)),
-                    str(hit.label),
-                    float(hit.distance),
-                    right,
-                    str(hit.path),
-                )
-            )
-        rows.append(SheetRow(SheetItem(thumbnail(file), label, name=file.name), results))
-    return rows
-
-
 def _carry_model(bundle: Bundle, target: Path) -> None:
     with atomic_directory(target) as new:
         for file in bundle.path.iterdir():
             if file.is_file():
                 shutil.copyfile(file, new / file.name)
-
-
-def _write(found: pd.DataFrame, out: Path) -> None:
-    with atomic_path(out) as temporary:
-        if out.suffix == ".csv":
-            found.to_csv(temporary, index=False, lineterminator="\n")
-        else:
-            found.to_parquet(temporary, index=False)
-
-
-def _show(found: pd.DataFrame, *, quiet: bool) -> None:
-    shown = found.head(50)
-    rows = [
-        (Path(str(hit.query)).name, hit.rank, f"{hit.distance:.4f}", hit.label, hit.path)
-        for hit in shown.itertuples()
-    ]
-    columns = ("query", "rank", "distance", "label", "path")
-    show_table("Nearest", columns, rows, numeric=("rank", "distance"), quiet=quiet)
-    if len(found) > len(shown):
-        say(f"{len(found) - len(shown)} more rows; use --out for all", quiet=quiet)

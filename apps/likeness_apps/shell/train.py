@@ -1,6 +1,6 @@
 """`train`: a data set and a configuration in; a run with a model directory and a report out.
 
-Shapes: N = images, C = classes, D = embedding dimension.
+Shapes: N = images, C = classes (or labels), D = embedding dimension.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ from likeness.data.manifest import SPLITS
 from likeness.data.statistics import band_statistics, scale_of
 from likeness.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from likeness.errors import UserError
-from likeness.evaluation.calibration import fit_temperature
 from likeness.files import atomic_path, write_text
-from likeness.inference.readouts import class_centres, softmax
 from likeness.models import CLASS, EMBEDDING, Embedder, build_embedder
 from likeness.objective import Objective, build_objective
+from likeness.pairs import Space
 from likeness.provenance import collect_provenance, read_provenance, resolve_model
 from likeness.sampling import BatchPlan, build_plan
 from likeness.training.checkpoint import has_checkpoint
@@ -44,9 +43,11 @@ from likeness_apps.shell.console import figure, progress, say, show_table
 from likeness_apps.shell.data import Prepared, prepare
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.inspect import write_findings
-from likeness_apps.shell.measure import Answers, measure, validation_scores
+from likeness_apps.shell.measure import Answers
 from likeness_apps.shell.outputs import require_new
+from likeness_apps.shell.protocols import stated_split
 from likeness_apps.shell.results import predictions_table, report_of
+from likeness_apps.shell.tasks import OperatingPoint, Task, require_fit, task_of
 
 GIB = 2**30
 
@@ -57,7 +58,7 @@ class Raw:
 
     Attributes:
         embeddings_ND: raw embeddings of the default head, float32.
-        logits_NC: of the class layer.
+        logits_NC: of the class layer; no columns without one.
         kept_N: positions in the split that could be decoded.
     """
 
@@ -68,10 +69,10 @@ class Raw:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split, ready to be read: images, class numbers, and the table rows behind them."""
+    """One split, ready to be read: images, their labels, and the table rows behind them."""
 
     images: ImageRows
-    labels_N: np.ndarray
+    targets: np.ndarray
     table: pd.DataFrame
 
 
@@ -88,9 +89,9 @@ class Setup:
     splits: dict[str, Split]
 
     @property
-    def classes(self) -> list[str]:
-        """Class names in the order of the logits."""
-        return self.prepared.manifest.classes
+    def task(self) -> Task:
+        """What the images are labelled with."""
+        return self.prepared.task
 
 
 def train(
@@ -127,7 +128,10 @@ def train(
     _require_place(out, resume=resume)
     raw = configs.load(domain.folder, config or domain.default_config, changes)
     spec = parse(RunSpec, raw)
-    prepared = prepare(domain, data, spec.data, seed=spec.seed, quiet=quiet)
+    manifest = domain.recognise(data)
+    fitting = domain.multilabel_config if manifest.multilabel else domain.default_config
+    require_fit(spec, task_of(manifest.classes, multilabel=manifest.multilabel), fitting)
+    prepared = prepare(domain, manifest, spec.data, seed=spec.seed, quiet=quiet)
     spec = adapt(spec, prepared, raw=raw, config=config, changes=changes, quiet=quiet)
     _show_start(prepared, spec, quiet=quiet)
     setup = _set_up(spec, prepared, quiet=quiet)
@@ -173,15 +177,19 @@ def _is_whole(out: Path) -> bool:
 def _set_up(spec: RunSpec, prepared: Prepared, *, quiet: bool) -> Setup:
     """Build all that the configuration names, before anything is written or decoded."""
     torch.manual_seed(spec.seed)
-    classes, labels_N = prepared.manifest.classes, prepared.numbers("train")
-    embedder = build_embedder(spec.model, num_classes=len(classes))
+    task, targets = prepared.task, prepared.targets("train")
+    count = len(task.classes)
+    outputs = 0 if spec.objective.classification is None else count
+    embedder = build_embedder(spec.model, num_classes=outputs)
     objective = build_objective(
         spec.objective,
-        num_classes=len(classes),
+        num_classes=count,
         dims={EMBEDDING: embedder.embedding_dim},
-        class_counts=np.bincount(labels_N, minlength=len(classes)).tolist(),
+        class_counts=task.counts(targets),
+        images=len(targets),
+        multilabel=task.multilabel,
     )
-    plan = build_plan(spec.sampler, labels_N, seed=spec.seed)
+    plan = build_plan(spec.sampler, targets, seed=spec.seed)
     preprocessing = _preprocessing(spec, prepared)
     splits = {
         name: _split(prepared, name, spec, preprocessing, quiet=quiet) for name in ("train", "val")
@@ -211,16 +219,17 @@ def answer(embedder: nn.Module, split: Split, *, batch_size: int = 128) -> Raw:
             if not batch.rows:
                 continue
             outputs = embedder(batch.images_NCSS.to(device))
-            embeddings.append(outputs.embeddings[EMBEDDING].float().cpu().numpy())
-            logits.append(outputs.logits[CLASS].float().cpu().numpy())
+            found_ND = outputs.embeddings[EMBEDDING].float().cpu().numpy()
+            embeddings.append(found_ND)
+            has_layer = CLASS in outputs.logits
+            found_NC = outputs.logits[CLASS].float().cpu().numpy() if has_layer else found_ND[:, :0]
+            logits.append(found_NC)
             kept.extend(batch.rows)
     embedder.train(mode)
     return Raw(np.concatenate(embeddings), np.concatenate(logits), np.array(kept))
 
 
-def _validate(
-    split: Split, classes: list[str], space: Any, embedder: nn.Module
-) -> dict[str, float]:
+def _validate(split: Split, task: Task, space: Space, embedder: nn.Module) -> dict[str, float]:
     raw = answer(embedder, split)
     lost_N = ~(np.isfinite(raw.embeddings_ND).all(1) & np.isfinite(raw.logits_NC).all(1))
     if lost_N.any():
@@ -229,18 +238,20 @@ def _validate(
             f"answers to validation images must be finite, got {lost_N.sum()} of {len(lost_N)} "
             f"that are not, the first {first}; lower optimiser.lr or set clip_norm, in a new run"
         )
-    return validation_scores(_answers(raw, split, classes, space))
+    point = task.plain() if raw.logits_NC.shape[1] else None
+    return task.figures.validation_scores(_answers(raw, split, task, space, point))
 
 
 def _answers(
-    raw: Raw, split: Split, classes: list[str], space: Any, temperature: float = 1.0
+    raw: Raw, split: Split, task: Task, space: Space, point: OperatingPoint | None
 ) -> Answers:
+    said = None if point is None else point.read(raw.embeddings_ND, raw.logits_NC)
     return Answers(
-        truth_N=split.labels_N[raw.kept_N],
-        classes=classes,
+        truth_N=split.targets[raw.kept_N],
+        classes=task.classes,
         groups_N=split.table["group"].to_numpy()[raw.kept_N],
-        readouts={"softmax": raw.logits_NC.argmax(1)},
-        probabilities_NC=softmax(raw.logits_NC, temperature),
+        readouts={} if point is None or said is None else {point.readout: said.labels_N},
+        probabilities_NC=None if said is None else said.scores_NC,
         embeddings_ND=raw.embeddings_ND,
         space=space,
     )
@@ -256,13 +267,13 @@ def _fit(out: Path, setup: Setup, *, resume: bool, tensorboard: bool, quiet: boo
         setup.objective,
         TrainingData(
             images=training.images,
-            labels=torch.from_numpy(training.labels_N),
+            labels=torch.from_numpy(training.targets),
             names=training.table["path"].tolist(),
             columns={"group": torch.from_numpy(groups)},
             hash=setup.prepared.data_hash,
         ),
         setup.plan,
-        partial(_validate, validation, setup.classes, setup.spec.model.space),
+        partial(_validate, validation, setup.task, setup.spec.model.space),
         resume=resume,
         quiet=quiet,
         tensorboard=tensorboard,
@@ -272,28 +283,29 @@ def _fit(out: Path, setup: Setup, *, resume: bool, tensorboard: bool, quiet: boo
 def _finish(
     domain: Domain, out: Path, setup: Setup, result: FitResult
 ) -> tuple[dict[str, Any], pd.DataFrame, np.ndarray]:
-    """Read-outs from training images, temperature and figures from validation, then the bundle.
+    """Read-outs from training images, operating point and figures from validation, the bundle.
 
     Returns:
         The metrics, the predictions and the embeddings of the validation split.
     """
     spec, embedder, manifest = setup.spec, setup.embedder, setup.prepared.manifest
+    task, space, validation = setup.task, spec.model.space, setup.splits["val"]
     known, held = (answer(embedder, setup.splits[name]) for name in ("train", "val"))
-    labels_N = setup.splits["train"].labels_N[known.kept_N]
-    centres_CD = class_centres(
-        known.embeddings_ND, labels_N, num_classes=len(setup.classes), space=spec.model.space
-    )
-    validation = setup.splits["val"]
-    temperature = fit_temperature(held.logits_NC, validation.labels_N[held.kept_N]).value
-    answers = _answers(held, validation, setup.classes, spec.model.space, temperature)
-    measured = measure(answers)
+    targets = setup.splits["train"].targets[known.kept_N]
+    if embedder.num_classes:
+        point = task.fitted(held.logits_NC, validation.targets[held.kept_N])
+    else:
+        point = task.without_layer(known.embeddings_ND, targets, space)
+    answers = _answers(held, validation, task, space, point)
+    measured = task.figures.measure(answers)
     metrics = {
         **measured.metrics,
-        "protocol": spec.data.protocol or "holdout",
+        **stated_split(domain, spec.data.protocol, spec.data.fold),
         "split": "val",
-        "temperature": {"softmax": temperature},
+        **point.metrics,
         "best_epoch": result.best_epoch,
     }
+    centres_CD = task.centres(known.embeddings_ND, targets, space)
     licence = domain.licences.get(manifest.layout)
     provenance = collect_provenance(
         seed=spec.seed, data_hash=setup.prepared.data_hash, data_licence=licence
@@ -302,49 +314,51 @@ def _finish(
         out / "model",
         embedder,
         config=spec.model_dump(mode="json"),
-        classes=setup.classes,
+        classes=task.classes,
         preprocessing=setup.preprocessing,
         splits=setup.prepared.splits,
         metrics=metrics,
         provenance=provenance | {"layout": manifest.layout},
-        card=render_card(_card(domain, setup, licence, temperature), metrics),
-        centres_CD=torch.from_numpy(centres_CD),
-        gallery=Gallery(torch.from_numpy(known.embeddings_ND), torch.from_numpy(labels_N)),
+        card=render_card(_card(domain, setup, licence, point.text), metrics),
+        centres_CD=None if centres_CD is None else torch.from_numpy(centres_CD),
+        gallery=Gallery(torch.from_numpy(known.embeddings_ND), torch.from_numpy(targets)),
+        multilabel=task.multilabel,
     )
     rows = validation.table.iloc[held.kept_N]
     return metrics, predictions_table(rows, answers, measured, model_id), held.embeddings_ND
 
 
-def _card(domain: Domain, setup: Setup, licence: str | None, temperature: float) -> Card:
+def _card(domain: Domain, setup: Setup, licence: str | None, operating_point: str) -> Card:
     table, layout = setup.prepared.manifest.table, setup.prepared.manifest.layout
     counts = table["split"].value_counts()
     numbers = ", ".join(f"{counts.get(name, 0)} for {name}" for name in SPLITS)
     return Card(
-        title=f"{domain.name}: {len(setup.classes)} classes, {setup.spec.model.backbone}",
+        title=f"{domain.name}: {len(setup.task.classes)} classes, {setup.spec.model.backbone}",
         intended_use=domain.card.intended_use,
         out_of_scope=domain.card.out_of_scope,
         data=(
             f"Layout `{layout}`, {len(table)} images: {numbers}. "
-            f"Classes: {', '.join(setup.classes)}."
+            f"Classes: {', '.join(setup.task.classes)}."
         ),
         data_licence=licence,
         data_terms=licence or "",
         consent=domain.card.consent,
         limits=domain.card.limits,
-        operating_point=(
-            "The most probable class; there is no threshold. Probabilities are divided by the "
-            f"temperature {temperature:.3g}, fitted on the validation split."
-        ),
+        operating_point=operating_point,
     )
 
 
 def _preprocessing(spec: RunSpec, prepared: Prepared) -> Preprocessing:
     bands, scale = spec.model.bands, scale_of(prepared.dtype)
-    if spec.model.weights == "imagenet" and bands == 3:
+    eight_bit = prepared.dtype == "uint8"  # of others, no fixed scale makes colours as there
+    if spec.model.weights == "imagenet" and bands == 3 and eight_bit:
         mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
     else:
         paths = prepared.manifest.rows("train")["path"].tolist()
-        mean, std = band_statistics(prepared.manifest.root, paths, scale=scale, seed=spec.seed)
+        numbers = prepared.band_numbers
+        mean, std = band_statistics(
+            prepared.manifest.root, paths, scale=scale, bands=numbers, seed=spec.seed
+        )
         if len(mean) == 1 and bands == 3:
             mean, std = mean * 3, std * 3
     return Preprocessing(
@@ -354,6 +368,11 @@ def _preprocessing(spec: RunSpec, prepared: Prepared) -> Preprocessing:
         mean=mean,
         std=std,
         scale=scale,
+        band_numbers=prepared.band_numbers,
+        band_names=prepared.band_names,
+        dtype=prepared.dtype,
+        resolution=prepared.resolution,
+        chip=prepared.chip,
     )
 
 
@@ -380,7 +399,7 @@ def _split(
         cache=cache,
         seed=spec.seed,
     )
-    return Split(images, prepared.numbers(name), rows)
+    return Split(images, prepared.targets(name), rows)
 
 
 def _show_start(prepared: Prepared, spec: RunSpec, *, quiet: bool) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -110,6 +112,22 @@ def test_renamed_and_moved_files_are_found_by_content(run, evaluated, moved, tmp
     hashes = {sha256_file(moved / path) for path in pd.read_csv(out / "predictions.csv")["path"]}
     saved = pd.read_csv(run / "splits.csv")
     assert hashes == set(saved[saved["split"] == "test"]["sha256"])
+
+
+def test_every_picture_is_read_once(run, moved, tmp_path, monkeypatch):
+    """Hashed and decoded from the same bytes, though only some are decoded."""
+    times = Counter()
+    read = Path.read_bytes
+
+    def counting(path):
+        times[path] += 1
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counting)
+    assert likeness("evaluate", run, moved, "--out", tmp_path / "out").code == 0
+    pictures = {path: count for path, count in times.items() if path.suffix == ".tif"}
+    assert set(pictures) == set(moved.rglob("*.tif"))
+    assert set(pictures.values()) == {1}
 
 
 def test_training_pictures_are_refused_unless_asked_for(run, moved, saved, tmp_path):

@@ -7,7 +7,7 @@ from likeness.config import parse
 from likeness.errors import UserError
 from likeness.sampling import build_plan
 from likeness.training.spec import DataSpec, RunSpec
-from likeness_apps.remote_sensing.cli import DOMAIN
+from likeness_apps.remote_sensing.domain import DOMAIN
 from likeness_apps.shell import configs
 from likeness_apps.shell.adapt import adapt
 from likeness_apps.shell.data import prepare
@@ -37,7 +37,7 @@ def deep(tmp_path_factory):
 @pytest.mark.parametrize("name", configs.names(DOMAIN.folder))
 def test_every_shipped_configuration_runs_on_few_classes(three, name):
     spec = adapted(three, name=name)
-    plan = build_plan(spec.sampler, three.numbers("train"), seed=0)
+    plan = build_plan(spec.sampler, three.targets("train"), seed=0)
     assert plan.batches(0)
 
 
@@ -57,7 +57,7 @@ def test_what_the_person_wrote_is_not_changed(three, capsys):
     assert adapted(three, config="own.yaml").sampler.classes_per_batch == 16
     assert capsys.readouterr().out == ""
     with pytest.raises(UserError, match=r"classes_per_batch must be in \[1, 3\]"):
-        build_plan(spec.sampler, three.numbers("train"), seed=0)
+        build_plan(spec.sampler, three.targets("train"), seed=0)
 
 
 def test_enough_classes_change_nothing(three, capsys):

@@ -16,7 +16,7 @@ from likeness_apps.cli import app
 from likeness_apps.shell.commands import DEBUG, command
 
 SHARED = {
-    "sample": ["OUT", "--seed"],
+    "sample": ["OUT", "--layout", "--seed"],
     "inspect": ["DATA", "--out", "--quiet"],
     "train": [
         *("DATA", "--out", "--config", "--set", "--resume", "--tensorboard"),
@@ -24,16 +24,27 @@ SHARED = {
     ],
     "evaluate": [
         *("MODEL", "DATA", "--out", "--split", "--protocol", "--include-images"),
-        *("--batch-size", "--quiet"),
+        *("--batch-size", "--device", "--quiet"),
     ],
-    "score": ["TRUTH", "PREDICTIONS", "--out", "--protocol", "--quiet"],
-    "predict": ["MODEL", "SOURCE", "--out", "--batch-size", "--quiet"],
-    "embed": ["MODEL", "SOURCE", "--out", "--batch-size", "--quiet"],
-    "index": ["MODEL", "DATA", "--out", "--batch-size", "--quiet"],
-    "search": ["INDEX", "QUERY", "-k", "--out", "--sheet", "--quiet"],
+    "score": ["TRUTH", "PREDICTIONS", "--out", "--protocol", "--fold", "--multilabel", "--quiet"],
+    "predict": ["MODEL", "SOURCE", "--out", "--batch-size", "--device", "--quiet"],
+    "embed": ["MODEL", "SOURCE", "--out", "--batch-size", "--device", "--quiet"],
+    "index": ["MODEL", "DATA", "--out", "--batch-size", "--device", "--quiet"],
+    "search": ["INDEX", "QUERY", "-k", "--out", "--sheet", "--device", "--quiet"],
     "compare": ["RESULT_A", "RESULT_B", "--out", "--seed"],
+    "pool": ["RESULT...", "--out", "--seed", "--quiet"],
 }
-APPS = {"remote-sensing": SHARED}
+REMOTE_SENSING = {
+    "evaluate": [*SHARED["evaluate"], "--reference", "--column"],
+    "index": [*SHARED["index"], "--chip", "--stride", "--min-valid"],
+    "search": [*SHARED["search"], "--gpkg", "--box", "--box-crs", "--window"],
+    "map": [
+        *("MODEL", "SCENE", "--out", "--stride", "--blend", "--probabilities", "--gpkg"),
+        *("--resample", "--window", "--batch-size", "--device", "--quiet"),
+    ],
+    "scene": ["OUT", "--width", "--height", "--seed", "--quiet"],
+}
+APPS = {"remote-sensing": SHARED | REMOTE_SENSING}
 HEAVY = ("torch", "pandas", "numpy", "sklearn", "scipy", "matplotlib", "rasterio", "faiss", "PIL")
 
 

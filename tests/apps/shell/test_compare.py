@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from likeness.errors import UserError
-from likeness_apps.remote_sensing.cli import DOMAIN
+from likeness_apps.remote_sensing.domain import DOMAIN
 from likeness_apps.shell.compare import compare
 
 

@@ -14,7 +14,7 @@ from likeness.models import build_embedder
 from likeness.objective import build_objective
 from likeness.training.spec import RunSpec
 from likeness_apps.cli import app
-from likeness_apps.remote_sensing.cli import DOMAIN
+from likeness_apps.remote_sensing.domain import DOMAIN
 from likeness_apps.shell.configs import load, names, read, shipped
 
 APP = DOMAIN.folder
@@ -22,7 +22,9 @@ SHIPPED = sorted(shipped("configs").rglob("*.yaml"))
 
 
 def test_something_is_shipped():
-    assert {"center_structured", "cross_entropy", "demo", "smoke"} <= set(names(APP))
+    expected = {"center_structured", "cross_entropy", "demo", "smoke"}
+    assert expected | {"multilabel_triplets", "eurosat_13band"} <= set(names(APP))
+    assert DOMAIN.multilabel_config in names(APP)
     assert len(SHIPPED) == sum(len(names(path.name)) for path in shipped("configs").iterdir())
     assert DOMAIN.default_config in names(APP)
 
@@ -32,7 +34,16 @@ def test_a_shipped_configuration_builds(path):
     spec = parse(RunSpec, load(path.parent.name, path.stem))
     embedder = build_embedder(spec.model, num_classes=3)
     dims = {"embedding": embedder.embedding_dim}
-    objective = build_objective(spec.objective, num_classes=3, dims=dims, class_counts=[2, 3, 4])
+    term = spec.objective.classification
+    multilabel = term is not None and term.name == "binary_cross_entropy"
+    objective = build_objective(
+        spec.objective,
+        num_classes=3,
+        dims=dims,
+        class_counts=[2, 3, 4],
+        images=5 if multilabel else None,
+        multilabel=multilabel,
+    )
     assert objective.terms or objective.classification is not None
     assert any(parameter.requires_grad for parameter in embedder.parameters())
 

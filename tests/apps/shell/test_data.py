@@ -19,7 +19,7 @@ from fixtures.scenes import (
 )
 from likeness.errors import UserError
 from likeness.training.spec import DataSpec
-from likeness_apps.remote_sensing.cli import DOMAIN
+from likeness_apps.remote_sensing.domain import DOMAIN
 from likeness_apps.shell.data import prepare
 
 
@@ -137,7 +137,7 @@ def test_numbers_follow_the_sorted_classes(tmp_path):
     found = prepared(write_folders(tmp_path, classes=("town", "lake", "Area 51"), per_class=10))
     assert found.manifest.classes == ["Area 51", "lake", "town"]
     for split in ("train", "val", "test"):
-        numbers, labels = found.numbers(split), found.manifest.rows(split)["label"]
+        numbers, labels = found.targets(split), found.manifest.rows(split)["label"]
         assert numbers.dtype == np.int64
         assert [found.manifest.classes[number] for number in numbers] == labels.tolist()
 

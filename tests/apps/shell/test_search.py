@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,11 @@ from fixtures.scenes import save, texture
 from likeness.bundle import load_bundle
 from likeness.errors import UserError
 from likeness.files import sha256_file
-from likeness_apps.remote_sensing.cli import DOMAIN
+from likeness_apps.remote_sensing.domain import DOMAIN
+from likeness_apps.shell import answers
 from likeness_apps.shell import search as room
 from likeness_apps.shell.search import index, search, test_queries
+from likeness_apps.shell.tasks import task_of
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +81,21 @@ def test_a_sheet_marks_right_and_wrong_only_where_labels_are_known(archive, run,
     shutil.copy(scenes / "Images" / "beach" / "beach05.tif", query)
     bundle = load_bundle(run)
     hashes = [sha256_file(query), "unknown"]
-    assert room._labels(bundle, hashes) == ["beach", ""]
+    assert room.known_labels(bundle, hashes) == ["beach", ""]
     found = ask(archive, query, k=30)
-    (row,) = room._sheet_rows(found, [query], ["beach"], scenes / "Images")
-    assert len(row.results) == room.SHEET_COLUMNS
+    (asked,) = room.ask_files(bundle, query, quiet=True).queries
+    assert (asked.name, asked.title, asked.label) == (str(query), query.name, "beach")
+
+    def picture(hit):
+        return room.thumbnail(scenes / "Images" / hit.path)
+
+    (row,) = answers._sheet_rows(found, [asked], picture, task_of([], multilabel=False))
+    assert len(row.results) == answers.SHEET_COLUMNS
     for item, hit in zip(row.results, found.itertuples(), strict=False):
         assert item.right == (hit.label == "beach")
         assert item.picture_HWC is not None
-    (row,) = room._sheet_rows(found, [query], [""], tmp_path / "moved away")
+    unknown = replace(asked, label="")
+    (row,) = answers._sheet_rows(found, [unknown], lambda hit: None, task_of([], multilabel=False))
     assert {item.right for item in row.results} == {None}
     assert {item.picture_HWC is None for item in row.results} == {True}
 

@@ -29,7 +29,10 @@ _SIDE = 128
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture and what stands below it; verdict is "right", "wrong" or ""."""
+    """One picture and what stands below it; verdict is "right", "wrong" or "".
+
+    `meaning` says the verdict in words, `shared` how many of both images' labels they share.
+    """
 
     uri: str | None
     path: str
@@ -37,11 +40,13 @@ class Cell:
     class_index: int
     verdict: str = ""
     distance: str = ""
+    meaning: str = ""
+    shared: str = ""
 
     @property
     def alt(self) -> str:
         """What a screen reader says in the picture's place."""
-        said = {"right": ", same class", "wrong": ", another class"}.get(self.verdict, "")
+        said = f", {self.meaning}" if self.meaning else ""
         return f"{self.name or 'unknown class'}{said}: {self.path}"
 
 
@@ -69,7 +74,7 @@ def sheet_groups(data: ReportData, pictures: Pictures, seed: int) -> tuple[list[
         The groups, none where embeddings or classes are missing; and K.
     """
     items = data.items
-    known = [row for row, truth in enumerate(items.truths) if truth]
+    known = [row for row, names in enumerate(items.truth_sets) if names]
     searched = data.embeddings_ND is not None or data.neighbours is not None
     if len(known) < 2 or not searched:
         return [], 0
@@ -78,7 +83,7 @@ def sheet_groups(data: ReportData, pictures: Pictures, seed: int) -> tuple[list[
     k = min(SHEET_K, len(items) - 1)
     indices, distances = neighbours_of(data, asked, k)
     right = [
-        sum(items.truths[i] == items.truths[row] for i in line.tolist() if i >= 0)
+        sum(items.alike(i, row) for i in line.tolist() if i >= 0)
         for row, line in zip(asked, indices, strict=True)
     ]
     draw = np.random.default_rng(seed).permutation(len(asked)).tolist()
@@ -128,13 +133,20 @@ class ErrorCards:
 
 
 def error_cards(data: ReportData, pictures: Pictures) -> ErrorCards:
-    """The errors that the model was surest of; without probabilities, those nearest to an image."""
+    """The errors that the model was surest of; without probabilities, those nearest to an image.
+
+    Of several labels: those that have the smallest share of labels right.
+    """
     items = data.items
     wrong = items.wrong
     confidence = items.confidence_N[wrong]
     sure = bool(np.isfinite(confidence).any())
     order = "the surest first"
-    if sure:
+    if data.multilabel:
+        shares = [overlap(items.truth_sets[row], items.label_sets[row]) for row in wrong]
+        ranked = np.argsort(shares, kind="stable")
+        order = "those that share the fewest labels with the truth first"
+    elif sure:
         ranked = np.argsort(-np.nan_to_num(confidence, nan=-1.0), kind="stable")
     elif data.embeddings_ND is not None or data.neighbours is not None:
         gap = neighbours_of(data, wrong, 1)[1][:, 0]
@@ -175,11 +187,12 @@ def _error_hits(
     for place, row in enumerate(rows):
         line = []
         for i, far in zip(found[0][place].tolist(), found[1][place].tolist(), strict=True):
-            name = str(training.labels[i])
-            same = "right" if name == data.items.truths[row] else "wrong"
-            path = str(training.paths[i])
+            names = data.names(str(training.labels[i]))
+            path, name = str(training.paths[i]), ", ".join(sorted(names))
             uri = pictures.uri(path, _SIDE)
-            line.append(Cell(uri, path, name, index.get(name, -1), same, f"{far:.3f}"))
+            verdict, meaning, shared = _judged(data, names, data.items.truth_sets[row])
+            colour = index.get(min(names, default=""), -1)
+            line.append(Cell(uri, path, name, colour, verdict, f"{far:.3f}", meaning, shared))
         lines.append(line)
     return lines, "its nearest training images"
 
@@ -202,10 +215,26 @@ def _hits(
     for i, far in zip(indices_K.tolist(), distances_K.tolist(), strict=True):
         if i < 0:
             continue
-        verdict = ""
-        if items.truths[i] and items.truths[row]:
-            verdict = "right" if items.truths[i] == items.truths[row] else "wrong"
+        verdict, meaning, shared = _judged(data, items.truth_sets[i], items.truth_sets[row])
         uri = pictures.uri(items.paths[i], _SIDE)
-        text = f"{far:.3f}"
-        cells.append(Cell(uri, items.paths[i], items.truths[i], items.class_of[i], verdict, text))
+        shown = (uri, items.paths[i], items.truths[i], items.class_of[i])
+        cells.append(Cell(*shown, verdict, f"{far:.3f}", meaning, shared))
     return cells
+
+
+def _judged(
+    data: ReportData, names: frozenset[str], others: frozenset[str]
+) -> tuple[str, str, str]:
+    """Verdict, its meaning, and of several labels `2 of 3 labels`: shared, of both images' all."""
+    if not names or not others:
+        return "", "", ""
+    shared = f"{len(names & others)} of {len(names | others)} labels" if data.multilabel else ""
+    if names & others:
+        return "right", data.words.right, shared
+    return "wrong", data.words.wrong, shared
+
+
+def overlap(names: frozenset[str], others: frozenset[str]) -> float:
+    """The shared part of all names in either set (Jaccard); 1 for two empty sets."""
+    either = names | others
+    return len(names & others) / len(either) if either else 1.0

@@ -6,6 +6,7 @@ M training images; H, W height and width of a picture, 3 its channels.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,8 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from likeness.data.manifest import split_labels
 from likeness.errors import require
 from likeness.search.exact import nearest
+from likeness_apps.shell.measure_multilabel import TASK
 
 Space = Literal["euclidean", "cosine", "dot"]
 Picture = NDArray[np.uint8]
@@ -28,6 +31,32 @@ DISTANCE_TEXT = {
     "euclidean": "Euclidean distance between embeddings",
     "dot": "negative dot product of embeddings: lower is closer",
 }
+
+
+@dataclass(frozen=True)
+class Words:
+    """How a report speaks of labels.
+
+    Attributes:
+        right: what two images that are right answers to each other have in common.
+        wrong: what two others have not.
+        missed: of an image whose label is not the truth, "..., which <missed>".
+        colour: whose colour an image has, a sentence; "" where it has one class.
+    """
+
+    right: str
+    wrong: str
+    missed: str
+    colour: str = ""
+
+
+ONE_CLASS = Words("same class", "another class", "was called something else")
+SEVERAL_LABELS = Words(
+    "shares a label",
+    "shares none",
+    "did not get exactly its labels",
+    "Colour and order follow the rarest of an image's labels.",
+)
 
 
 @dataclass(frozen=True)
@@ -104,22 +133,40 @@ class ReportData:
         """The rows that could be read."""
         return _items(self)
 
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.metrics.get("task") == TASK
+
+    @property
+    def words(self) -> Words:
+        """How the page speaks of labels."""
+        return SEVERAL_LABELS if self.multilabel else ONE_CLASS
+
+    def names(self, cell: str) -> frozenset[str]:
+        """The labels in a cell of `truth` or `label`."""
+        return frozenset(split_labels(cell) if self.multilabel else [cell] if cell else [])
+
 
 @dataclass(frozen=True)
 class Items:
     """The rows of `predictions` that could be read, in embedding order.
 
     Attributes:
-        paths, truths, labels: N strings; a truth of "" is unknown.
+        paths, truths, labels: N strings; a truth of "" is unknown. Several labels are a list.
+        truth_sets, label_sets: the names in truths and labels.
         right: N of True, False, or None where the truth is unknown.
         classes: C class names, in the order of the confusion matrix where there is one.
         probabilities_NC: in the order of `classes`, nan for a class without a column; or None.
-        confidence_N: the greatest probability of each row; nan without probabilities.
+        confidence_N: the greatest probability of each row; nan without probabilities, or where
+            every label has its own.
     """
 
     paths: list[str]
     truths: list[str]
     labels: list[str]
+    truth_sets: list[frozenset[str]]
+    label_sets: list[frozenset[str]]
     right: list[bool | None]
     classes: list[str]
     probabilities_NC: NDArray[np.float64] | None
@@ -135,30 +182,56 @@ class Items:
 
     @cached_property
     def class_of(self) -> list[int]:
-        """The index of the true class, of the label where the truth is unknown, or -1."""
+        """The index of the true class, of the label where the truth is unknown, or -1.
+
+        Of several labels it is the one that the fewest images have.
+        """
         index = {name: i for i, name in enumerate(self.classes)}
-        pairs = zip(self.truths, self.labels, strict=True)
-        return [index.get(truth or label, -1) for truth, label in pairs]
+        pairs = zip(self.truth_sets, self.label_sets, strict=True)
+        shown = [truth or label for truth, label in pairs]
+        count = Counter(name for names in shown for name in names)
+        rarest = [min(names, key=lambda name: (count[name], name), default="") for names in shown]
+        return [index.get(name, -1) for name in rarest]
+
+    def alike(self, row: int, other: int) -> bool:
+        """Whether two images with known labels have one in common."""
+        return not self.truth_sets[row].isdisjoint(self.truth_sets[other])
 
 
 def _items(data: ReportData) -> Items:
     table = data.predictions[data.predictions["status"] == "ok"]
     paths, labels = texts(table, "path"), texts(table, "label")
     truths = texts(table, "truth") if "truth" in table.columns else [""] * len(table)
+    truth_sets, label_sets = [data.names(cell) for cell in truths], [data.names(c) for c in labels]
     confusion = data.metrics.get("confusion") or {}
     known = [str(name) for name in confusion.get("classes", [])]
-    classes = known + sorted({*truths, *labels} - {*known, ""})
+    classes = known + sorted(
+        {name for names in truth_sets + label_sets for name in names} - {*known}
+    )
     columns = [f"p_{name}" for name in classes]
     probabilities = None
     if any(column in table.columns for column in columns):
         wide = table.reindex(columns=columns).apply(pd.to_numeric, errors="coerce")
         probabilities = wide.to_numpy(dtype=np.float64)
     confidence = np.full(len(table), np.nan)
-    if probabilities is not None and len(table):
+    if probabilities is not None and len(table) and not data.multilabel:
         filled = np.where(np.isnan(probabilities), -np.inf, probabilities).max(axis=1)
         confidence = np.where(np.isfinite(filled), filled, np.nan)
-    right = [t == p if t else None for t, p in zip(truths, labels, strict=True)]
-    return Items(paths, truths, labels, right, classes, probabilities, confidence)
+    right = [t == p if t else None for t, p in zip(truth_sets, label_sets, strict=True)]
+    if data.multilabel:
+        truths = [", ".join(sorted(names)) for names in truth_sets]
+        labels = [", ".join(sorted(names)) or "no label" for names in label_sets]
+    return Items(
+        paths,
+        truths,
+        labels,
+        truth_sets,
+        label_sets,
+        right,
+        classes,
+        probabilities,
+        confidence,
+    )
 
 
 def texts(table: pd.DataFrame, column: str) -> list[str]:

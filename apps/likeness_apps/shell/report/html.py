@@ -14,7 +14,7 @@ from likeness_apps.shell.report.colours import class_colours
 from likeness_apps.shell.report.data import ReportData
 from likeness_apps.shell.report.page import asset, csp_hash, embedded_json, environment, section
 from likeness_apps.shell.report.pictures import Pictures
-from likeness_apps.shell.report.sections import SECTIONS, Build, interval_label
+from likeness_apps.shell.report.sections import Build, interval_label, sections_of
 from likeness_apps.shell.report.wall import build_wall
 
 MAX_TILES = 420
@@ -59,7 +59,7 @@ def render_report(
     matrix = tables.confusion(data.metrics)
     wall = build_wall(data, pictures, max_tiles, seed)
     build = Build(data, numbers, matrix, pictures, wall, seed)
-    made = [(name, title, body(build)) for name, title, body in SECTIONS]
+    made = [(name, title, body(build)) for name, title, body in sections_of(data)]
     shown = [item for item in made if isinstance(item[2], Markup)]
     missing = [(title, body) for _, title, body in made if not isinstance(body, Markup)]
     if missing:
@@ -90,8 +90,11 @@ def _summary(build: Build) -> str:
     counted = sum(1 for truth in items.truths if truth)
     right = counted - len(items.wrong)
     split = f"{metrics['split']} " if metrics.get("split") else ""
-    text = f"{len(items):,} {split}images in {len(items.classes)} classes"
-    if counted:
+    kind = "with {} labels" if build.data.multilabel else "in {} classes"
+    text = f"{len(items):,} {split}images {kind.format(len(items.classes))}"
+    if counted and build.data.multilabel:
+        text += f"; {right:,} of the {counted:,} with known labels got exactly these"
+    elif counted:
         text += f"; {right:,} of the {counted:,} with a known class were called by it"
     lost = len(build.data.predictions) - len(items)
     if lost:

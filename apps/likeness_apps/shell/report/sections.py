@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from likeness_apps.shell.report import figures as charts
 from likeness_apps.shell.report import tables
 from likeness_apps.shell.report.cells import error_cards, sheet_groups
 from likeness_apps.shell.report.data import DISTANCE_TEXT, ReportData
+from likeness_apps.shell.report.labels import label_rows, together
 from likeness_apps.shell.report.markdown import render_markdown
 from likeness_apps.shell.report.page import section
 from likeness_apps.shell.report.pictures import Pictures
@@ -81,15 +83,19 @@ def _wall(build: Build) -> Body:
         classes=build.data.items.classes,
         pictured=any(tile.uri for tile in wall.tiles),
         left_out=build.pictures.left_out,
+        words=build.data.words,
     )
 
 
 def _confusion(build: Build) -> Body:
     if build.matrix is None:
         return "metrics.json holds no confusion matrix."
-    count = len(build.matrix.classes)
-    size = next((name for most, name in _MATRIX_SIZES if count <= most), "crowd")
-    return section("confusion", matrix=build.matrix, size=size)
+    return section("confusion", matrix=build.matrix, size=_size(len(build.matrix.classes)))
+
+
+def _size(count: int) -> str:
+    """How large the cells of a table of so many rows and columns are."""
+    return next((name for most, name in _MATRIX_SIZES if count <= most), "crowd")
 
 
 def _classes(build: Build) -> Body:
@@ -97,11 +103,25 @@ def _classes(build: Build) -> Body:
     return section("classes", rows=rows) if rows else "metrics.json holds no figures per class."
 
 
+def _together(build: Build) -> Body:
+    table = together(build.data.items)
+    if table is None:
+        return "no image has a known label."
+    return section("together", table=table, size=_size(len(table.names)))
+
+
+def _labels(build: Build) -> Body:
+    rows = label_rows(build.data.metrics, build.data.items)
+    return section("labels", rows=rows) if rows else "metrics.json holds no figures per label."
+
+
 def _sheets(build: Build) -> Body:
     groups, k = sheet_groups(build.data, build.pictures, build.seed)
     if not groups:
         return "examples of retrieval need embeddings and known classes."
-    return section("sheets", groups=groups, k=k, space_text=build.space_text)
+    return section(
+        "sheets", groups=groups, k=k, space_text=build.space_text, words=build.data.words
+    )
 
 
 def _errors(build: Build) -> Body:
@@ -137,6 +157,7 @@ def _map(build: Build) -> Body:
         method=plane.method,
         trust=trust,
         marks=list(charts.MARKS.values()),
+        words=data.words,
     )
 
 
@@ -148,10 +169,31 @@ def _calibration(build: Build) -> Body:
         return "it needs probabilities and known classes."
     confidence = np.clip(items.confidence_N[known], 0.0, 1.0)
     right = np.array([bool(r) for r, use in zip(items.right, known, strict=True) if use])
-    bins = charts.calibration_bins(confidence, right)
-    ece = sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / len(right)
+    question = "When the model says 80 %, is it right 80 % of the time?"
+    return _calibrated(confidence, right, question, "items")
+
+
+def _label_calibration(build: Build) -> Body:
+    items = build.data.items
+    known = [row for row, names in enumerate(items.truth_sets) if names]
+    if items.probabilities_NC is None or not known:
+        return "it needs probabilities and known labels."
+    values_NL = items.probabilities_NC[known]
+    has_NL = np.array([[name in items.truth_sets[row] for name in items.classes] for row in known])
+    said_NL = np.isfinite(values_NL)
+    question = "Of the labels that the model gives 80 %, are 80 % there? All labels are pooled."
+    confidence = np.clip(values_NL[said_NL], 0.0, 1.0)
+    return _calibrated(confidence, has_NL[said_NL], question, "label decisions")
+
+
+def _calibrated(
+    confidence_M: NDArray[np.float64], right_M: NDArray[np.bool_], question: str, unit: str
+) -> Markup:
+    bins = charts.calibration_bins(confidence_M, right_M)
+    ece = sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / len(right_M)
     chart = charts.calibration_chart(bins)
-    return section("calibration", chart=chart, ece=ece, bins=bins, count=len(right))
+    facts = {"count": len(right_M), "question": question, "unit": unit}
+    return section("calibration", chart=chart, ece=ece, bins=bins, **facts)
 
 
 ACTIVE = "Pairs, triplets or anchors of a step whose loss is not yet zero."
@@ -274,3 +316,15 @@ SECTIONS: tuple[tuple[str, str, Callable[[Build], Body]], ...] = (
     ("provenance", "Provenance", _provenance),
     ("method", "How the intervals were made", _method),
 )
+_OF_LABELS = {  # what stands in for a section where images have several labels
+    "confusion": ("together", "Labels that occur together", _together),
+    "classes": ("labels", "Label by label", _labels),
+    "calibration": ("calibration", "Calibration", _label_calibration),
+}
+
+
+def sections_of(data: ReportData) -> list[tuple[str, str, Callable[[Build], Body]]]:
+    """The sections that fit the labels of a report, in order."""
+    if not data.multilabel:
+        return list(SECTIONS)
+    return [_OF_LABELS.get(item[0], item) for item in SECTIONS]

@@ -34,11 +34,28 @@ NAMES = {
     "nll": "Negative log-likelihood",
     "brier": "Brier score",
     "auc": "Area under the ROC curve",
+    "example_accuracy": "Example-based accuracy",
+    "example_precision": "Example-based precision",
+    "example_recall": "Example-based recall",
+    "example_f1": "Example-based F1",
+    "subset_accuracy": "All labels right",
+    "hamming_loss": "Hamming loss (0 is best)",
+    "macro_ap": "Mean AP over labels",
+    "ap": "mAP",
+    "wap": "WMAP",
+    "wmap": "WMAP",
+    "acg": "ACG",
+    "ndcg": "nDCG",
+    "exact_recall": "Equal-label recall",
+    "sigmoid": "Independent sigmoids",
     "softmax": "Softmax",
     "nearest_centre": "Nearest centre",
     "knn": "k-NN",
 }
 HEADLINES = (
+    "example_f1",
+    "macro_ap",
+    "wap@10",
     "accuracy",
     "overall_accuracy",
     "balanced_accuracy",
@@ -51,6 +68,7 @@ HEADLINES = (
     "nmi",
 )
 _PLAIN = ("kappa", "nmi", "ami", "ari", "ece", "nll", "brier", "mcc", "auc", "loss", "anmrr")
+_SUMS = ("acg", "wap")  # of shared labels: no shares of 1
 _WORDS = {"f1": "F1", "map": "mAP", "roc": "ROC", "auc": "AUC", "knn": "k-NN", "tpr": "TPR"}
 
 
@@ -75,6 +93,9 @@ def title_of(key: str) -> str:
     key = key.replace("_at_", "@")
     if key in NAMES:
         return NAMES[key]
+    base, at, depth = key.partition("@")
+    if at and base in NAMES:
+        return f"{NAMES[base]}@{depth}"
     words = key.replace("_", " ").split(" ")
     shown = [_WORDS.get(word, word) for word in words]
     return (shown[0][:1].upper() + shown[0][1:] + " " + " ".join(shown[1:])).strip()
@@ -85,8 +106,8 @@ def figure(
 ) -> Figure:
     """Read an entry of metrics.json: a number, or a mapping of value, count, skipped, low, high."""
     record = entry if isinstance(entry, Mapping) else {"value": entry}
-    value, low, high = (_float(record.get(name)) for name in ("value", "low", "high"))
-    share = value is not None and 0 <= value <= 1
+    value, low, high = (number_of(record.get(name)) for name in ("value", "low", "high"))
+    share = value is not None and 0 <= value <= 1 and str(key).partition("@")[0] not in _SUMS
     percent = share and not any(word in str(key).lower().split("_") for word in _PLAIN)
 
     def text(item: float | None) -> str:
@@ -175,7 +196,7 @@ def _scale(entries: Iterable[Any]) -> tuple[float, float]:
     values = []
     for entry in entries:
         record = entry if isinstance(entry, Mapping) else {"value": entry}
-        values += [_float(record.get(name)) for name in ("value", "low", "high")]
+        values += [number_of(record.get(name)) for name in ("value", "low", "high")]
     known = [value for value in values if value is not None]
     pad = 0.08 * (max(known) - min(known)) or 0.05
     return min(known) - pad, max(known) + pad
@@ -193,7 +214,8 @@ def _entries(value: Any) -> list[tuple[str, Any]]:
     ]
 
 
-def _float(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
+    """An entry of metrics.json as a finite number, or None."""
     if value is None or isinstance(value, bool | str):
         return None
     return float(value) if math.isfinite(float(value)) else None
@@ -266,7 +288,7 @@ def class_rows(
         recall = _first(record, "recall", "producers")
         precision = _first(record, "precision", "users")
         f1 = _first(record, "f1")
-        support = _float(record.get("support"))
+        support = number_of(record.get("support"))
         rows.append(
             ClassRow(
                 index=index.get(name, -1),
@@ -275,9 +297,9 @@ def class_rows(
                 recall=recall,
                 precision=precision,
                 f1=f1,
-                recall_bar=_bar(recall),
-                precision_bar=_bar(precision),
-                f1_bar=_bar(f1),
+                recall_bar=share_bar(recall),
+                precision_bar=share_bar(precision),
+                f1_bar=share_bar(f1),
                 mistaken=_mistaken(name, matrix),
             )
         )
@@ -286,11 +308,12 @@ def class_rows(
 
 def _first(record: Mapping[str, Any], *keys: str) -> float | None:
     """The first of some entries that is a number."""
-    values = (_float(record.get(key)) for key in keys)
+    values = (number_of(record.get(key)) for key in keys)
     return next((value for value in values if value is not None), None)
 
 
-def _bar(value: float | None) -> Markup:
+def share_bar(value: float | None) -> Markup:
+    """A share of 1 as a bar; nothing for None."""
     if value is None:
         return Markup()
     width = round(100 * min(1.0, max(0.0, value)), 1)

@@ -96,14 +96,15 @@
   let pair = null;
 
   const nameOf = (index) => (index < 0 ? "unknown" : data.classes[index]);
+  const titleOf = (number) => data.said[number] || "unknown";
   const verdict = (query, other) => {
-    const a = data.truth[query], b = data.truth[other];
-    return a < 0 || b < 0 ? "" : a === b ? "right" : "wrong";
+    const a = data.sets[query], b = data.sets[other];
+    return !a.length || !b.length ? "" : a.some((kind) => b.includes(kind)) ? "right" : "wrong";
   };
   const symbol = (kind) => (kind === "right" ? "✓" : kind === "wrong" ? "✗" : "");
   const copyPicture = (number, into) => {
     const inner = tiles[number].firstElementChild.cloneNode(true);
-    if (inner.tagName === "IMG") inner.alt = nameOf(data.truth[number]);
+    if (inner.tagName === "IMG") inner.alt = titleOf(number);
     into.classList.forEach((kind) => { if (/^k-?\d+$/.test(kind)) into.classList.remove(kind); });
     tiles[number].classList.forEach((kind) => { if (/^k-?\d+$/.test(kind)) into.classList.add(kind); });
     into.replaceChildren(inner);
@@ -142,12 +143,11 @@
     $(".chosen", panel).hidden = chosen < 0;
     if (chosen < 0) return;
     copyPicture(chosen, $("#panel-pic"));
-    $("#panel-truth").textContent = nameOf(data.truth[chosen]);
-    const right = data.truth[chosen] === data.label[chosen];
+    $("#panel-truth").textContent = titleOf(chosen);
     const called = $("#panel-called");
     called.className = "called";
     const sure = data.sure[chosen] === null ? "" : `, ${(100 * data.sure[chosen]).toFixed(0)} % sure`;
-    if (data.truth[chosen] < 0 || !right) called.replaceChildren("called ", make("b", "", nameOf(data.label[chosen])), sure);
+    if (!data.good[chosen]) called.replaceChildren("called ", make("b", "", data.called[chosen]), sure);
     else called.replaceChildren("called so" + sure);
     $("#panel-path").textContent = data.name[chosen];
     const list = $("#panel-near");
@@ -157,8 +157,8 @@
       const picture = make("span", "pic");
       copyPicture(other, picture);
       const mark = make("span", "mark", symbol(kind));
-      if (kind) mark.setAttribute("aria-label", kind === "right" ? "same class" : "another class");
-      item.append(make("span", "rank", place + 1), picture, make("span", "cls", nameOf(data.truth[other])),
+      if (kind) mark.setAttribute("aria-label", data.words[kind]);
+      item.append(make("span", "rank", place + 1), picture, make("span", "cls", titleOf(other)),
         make("span", "num", data.far[chosen][place].toFixed(3)), mark);
       item.title = data.name[other];
       item.addEventListener("click", () => choose(other));
@@ -203,7 +203,7 @@
     const kind = $("#wall-class").value;
     const errors = $("#wall-errors").checked;
     tiles.forEach((tile, n) => {
-      const off = (kind !== "" && data.truth[n] !== Number(kind)) || (errors && !tile.classList.contains("bad"))
+      const off = (kind !== "" && !data.sets[n].includes(Number(kind))) || (errors && !tile.classList.contains("bad"))
         || (pair !== null && (data.truth[n] !== pair[0] || data.label[n] !== pair[1]));
       tile.classList.toggle("off", off);
     });

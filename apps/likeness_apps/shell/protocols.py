@@ -1,0 +1,152 @@
+"""Who is trained on and who is tested: named protocols, folds, shares of a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from likeness.data.manifest import Manifest
+from likeness.data.splits import (
+    assert_no_leak,
+    complete_splits,
+    join_duplicates,
+    split_by_group,
+)
+from likeness.errors import UserError, require
+from likeness.training.spec import DataSpec
+from likeness_apps.shell.domain import Domain, GivenFolds, GivenSplits, Protocol, Share
+
+HOLDOUT = "holdout"  # shares of a configuration, or splits of one's own
+OWN_FOLDS = "own folds"  # a column `fold` without a named protocol
+
+
+def named(domain: Domain, name: str, option: str = "protocol") -> Protocol:
+    """A protocol of the application.
+
+    Raises:
+        UserError: if it has none of that name; `option` is what the person set.
+    """
+    known = ", ".join(domain.protocols) or "none"
+    require(name in domain.protocols, option, f"one of {known}", name)
+    return domain.protocols[name]
+
+
+def stated_split(domain: Domain, name: str | None, fold: int | None) -> dict[str, Any]:
+    """What every result says of its split: `protocol`, its source, `fold` where there is one."""
+    facts: dict[str, Any] = {"protocol": name or (HOLDOUT if fold is None else OWN_FOLDS)}
+    if name is not None and name in domain.protocols:  # a model may be older than the list
+        facts["protocol_source"] = domain.protocols[name].source
+    return facts if fold is None else facts | {"fold": fold}
+
+
+def stated_score(domain: Domain, name: str | None, fold: int | None) -> dict[str, Any]:
+    """`stated_split` of figures that somebody else's predictions give, who may not say.
+
+    Raises:
+        UserError: if the application has no such protocol, or the protocol no such fold.
+    """
+    if name is None:
+        return {"protocol": "none stated"} | ({} if fold is None else {"fold": fold})
+    split = named(domain, name).split
+    if isinstance(split, GivenFolds):
+        known = fold is None or 1 <= fold <= split.count
+        require(known, "fold", f"from 1 to {split.count} for protocol {name}", fold)
+    else:
+        require(fold is None, "fold", f"left out for protocol {name}, which has no folds", fold)
+    return stated_split(domain, name, fold)
+
+
+def split_rows(
+    domain: Domain, manifest: Manifest, table: pd.DataFrame, spec: DataSpec, seed: int
+) -> pd.DataFrame:
+    """Give the rows their splits; a row without one is not used.
+
+    Args:
+        domain: the application, for its protocols.
+        manifest: the data set.
+        table: the readable, labelled rows of it.
+        spec: `protocol`, `fold`, `test`, `val`, `groups`.
+        seed: of what is random.
+
+    Raises:
+        UserError: if the protocol is unknown or made for other data, a fold is missing or none is
+            chosen, or a group straddles.
+    """
+    if spec.protocol is None:
+        if spec.fold is None:
+            return _by_shares(table, spec, seed)
+        return _by_fold(table, spec, seed)
+    protocol = named(domain, spec.protocol, "data.protocol")
+    name = f"data of protocol {spec.protocol}"
+    _require_its_data(manifest, protocol, name)
+    match protocol.split:
+        case GivenFolds(count):
+            folds = sorted(set(_fold_numbers(table, name)) - {0})
+            wanted = list(range(1, count + 1))
+            require(folds == wanted, name, f"images in all folds from 1 to {count}", folds)
+            return _by_fold(table, spec, seed, name)
+        case _ if spec.fold is not None:
+            rule = f"null for protocol {spec.protocol}, which has no folds"
+            raise UserError(f"data.fold must be {rule}, got {spec.fold}")
+        case GivenSplits():
+            have = set(table["split"])
+            rule = "split into train and test by lists or folders beside the images"
+            require({"train", "test"} <= have, name, rule, sorted(have - {""}) or "no split")
+            return _by_shares(table, spec, seed)
+        case Share(training, groups):
+            chosen = join_duplicates(table) if groups == "group" else table
+            val, test = spec.val * training, 1.0 - training
+            return split_by_group(chosen, val=val, test=test, seed=seed, groups=groups)
+
+
+def _require_its_data(manifest: Manifest, protocol: Protocol, name: str) -> None:
+    layouts = protocol.layouts
+    rule = f"in the layout {' or '.join(layouts)}"
+    require(not layouts or manifest.layout in layouts, name, rule, manifest.layout)
+    rule = "a set of images with several labels" if protocol.multilabel else "one label per image"
+    require(manifest.multilabel == protocol.multilabel, name, rule, manifest.layout)
+
+
+def _by_shares(table: pd.DataFrame, spec: DataSpec, seed: int) -> pd.DataFrame:
+    """The splits that the data bring, and those that they lack."""
+    if spec.groups == "group" and not (table["split"] != "").any():
+        table = join_duplicates(table)  # copies of a picture never straddle a split of ours
+    split = complete_splits(table, val=spec.val, test=spec.test, seed=seed, groups=spec.groups)
+    return _without_leak(split, spec)
+
+
+def _by_fold(table: pd.DataFrame, spec: DataSpec, seed: int, name: str = "data") -> pd.DataFrame:
+    """`spec.fold` is tested; validation is cut from the others, which train."""
+    fold = _fold_numbers(table, name)
+    folds = sorted(set(fold) - {0})
+    require(len(folds) > 1, name, "images in at least two folds", folds)
+    rule = f"the number of the test fold, one of {', '.join(map(str, folds))}"
+    require(spec.fold in folds, "data.fold", rule, spec.fold)
+    rest = table[(fold != spec.fold) & (fold > 0)]
+    if spec.groups == "group":
+        rest = join_duplicates(rest)
+    rest = split_by_group(rest, val=spec.val, test=0.0, seed=seed, groups=spec.groups)
+    split = table.assign(split="")
+    split.loc[rest.index, ["split", "group"]] = rest[["split", "group"]]
+    split.loc[fold == spec.fold, "split"] = "test"
+    return _without_leak(split, spec)
+
+
+def _without_leak(split: pd.DataFrame, spec: DataSpec) -> pd.DataFrame:
+    if spec.groups == "group":
+        assert_no_leak(split[["group", "split"]])
+    return split
+
+
+def _fold_numbers(table: pd.DataFrame, name: str) -> pd.Series:
+    """The column `fold` as numbers from 1; 0 where it is empty."""
+    require("fold" in table.columns, name, "a set with a column 'fold'", "none")
+    texts = table["fold"].astype(object).where(table["fold"].notna(), "").astype(str).str.strip()
+    numbers = pd.to_numeric(texts.where(texts != "", "0"), errors="coerce")
+    good = (numbers >= 0) & (numbers % 1 == 0)
+    if not good.all():
+        row = int((~good).to_numpy().argmax())
+        path, got = table["path"].iloc[row], texts.iloc[row]
+        raise UserError(f"fold of {path} must be a whole number from 1, or empty, got {got!r}")
+    return numbers.astype(int)
