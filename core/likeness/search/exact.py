@@ -121,7 +121,8 @@ class ExactSearch:
         self._approximation = Approximation(query, gallery, space, _LANE)
         self.tolerance_Q = self._approximation.tolerance_Q
         if block_rows is None:
-            block_rows = min(4096, max(16, _BLOCK_BYTES // (4 * self._approximation.width)))
+            block_rows = _BLOCK_BYTES // (4 * self._approximation.width) // 16 * 16
+            block_rows = min(4096, max(16, block_rows))
         self.resize_blocks(block_rows)
 
     def resize_blocks(self, block_rows: int) -> None:

@@ -36,7 +36,7 @@ def deep(tmp_path_factory):
 
 @pytest.mark.parametrize("name", configs.names(DOMAIN.folder))
 def test_every_shipped_configuration_runs_on_few_classes(three, name):
-    spec = adapted(three, name=name)
+    spec = adapted(three, "model.bands=3", name=name)  # one configuration asks for 13
     plan = build_plan(spec.sampler, three.targets("train"), seed=0)
     assert plan.batches(0)
 

@@ -67,14 +67,29 @@ def map_scene(
     resample: bool = False,
     window: int | None = None,
     batch_size: int = 64,
+    device: str = "cpu",
     quiet: bool = False,
 ) -> int:
-    """Write the map and say what was done; arguments as for `make_map`.
+    """Write the map and say what was done.
+
+    Args:
+        model: a bundle or a run.
+        scene: as for `make_map`, like all that is not named here.
+        out: see there.
+        stride: see there.
+        blend: see there.
+        probabilities: see there.
+        gpkg: see there.
+        resample: see there.
+        window: see there.
+        batch_size: windows per forward pass.
+        device: where the network runs, see `Predictor`.
+        quiet: no progress, and only what went wrong is said.
 
     Returns:
         The exit code: 0, or 1 if a part of the scene could not be read or held no data at all.
     """
-    predictor = Predictor(model, batch_size=batch_size)
+    predictor = Predictor(model, batch_size=batch_size, device=device)
     with progress("remote-sensing: map", quiet=quiet) as advance:
         done = make_map(
             predictor,
