@@ -266,13 +266,11 @@ def _cut_out(scene: Scene, strip: PixelRows, top: int, window: Window) -> tuple[
     """A window of a strip that begins at pixel row `top`, and its share of pixels with data."""
     col, row, width, height = window
     inside = np.s_[row - top : row - top + height, col : col + width]
-    pixels_BYX, valid_YX = strip.pixels_BYX[:, *inside], strip.valid_YX[inside]
-    image_YXB = np.moveaxis(pixels_BYX, 0, -1)
+    image_YXB, valid_YX = strip.pixels_YXB[inside], strip.valid_YX[inside]
+    missing_YXB = scene.missing(image_YXB) | ~valid_YX[..., None]
     if image_YXB.dtype.name not in _KEPT:
         image_YXB = image_YXB.astype(np.float32)
-    missing_BYX = scene.missing(pixels_BYX) | ~valid_YX
-    if missing_BYX.any():
-        missing_YXB = np.moveaxis(missing_BYX, 0, -1)
+    if missing_YXB.any():
         image_YXB = np.where(missing_YXB, np.float32(np.nan), image_YXB.astype(np.float32))
     return np.ascontiguousarray(image_YXB), float(valid_YX.mean())
 

@@ -118,11 +118,14 @@ def retrieval(
     depth = _depth(wanted, relevant_Q, search.candidates)
     per_query = {metric.name: np.full(search.queries, np.nan) for metric in wanted}
     largest = int(relevant_Q.max(initial=0))
-    for rows in search.blocks():
+
+    def measure(rows: slice) -> None:
         counts = (relevant_Q[rows], same_Q[rows])
         ranks = _block_ranks(search, relevance, rows, counts, depth)
         for metric in wanted:
             per_query[metric.name][rows] = _measure(metric, ranks, largest, relevance, rows)
+
+    search.for_each_block(measure)
     missing = int((relevant_Q == 0).sum())
     return RetrievalResult(
         per_query=per_query,

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours in blocks: memory is bounded by the block, never queries x gallery.
+"""Exact nearest neighbours in blocks: memory is bounded by the blocks, never queries x gallery.
 
 Legend: Q queries, G gallery rows, D embedding dimension, K neighbours, B queries of one block,
 P padded gallery columns, L columns per lane and C lanes, or C candidates in all, T candidates of
@@ -13,7 +13,8 @@ than that bound their distances are computed exactly (`space.pair_distances`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +24,18 @@ from torch import Tensor
 
 from likeness.errors import require
 from likeness.search.exclusion import Exclusion, Keys
-from likeness.search.space import Approximation, Space, distances_from, pair_distances, prepared
+from likeness.search.space import (
+    Approximation,
+    Space,
+    distances_from,
+    full_precision,
+    pair_distances,
+    prepared,
+)
 from likeness.search.twins import find_twins
+from likeness.threads import prefetched
 
-_BLOCK_BYTES = 128 << 20  # of float32 scores
+_SCORE_BYTES = 256 << 20  # of float32 scores, of all blocks that are in work
 _LANE = 16  # columns are a multiple of this, for `_candidates`
 _MOST_CANDIDATES = 1 << 21  # handled together, with some ten numbers each
 _LARGEST = float(np.finfo(np.float32).max)
@@ -65,7 +74,7 @@ def nearest(
         exclude: (query keys, gallery keys) pairs; a gallery row with the query's key is never
             returned. Same id: `[(ids, ids)]`. Same id or same group: two entries. Same identity
             *and* camera: one entry of combined keys.
-        block_rows: queries per block; by default what makes a block of scores 128 MiB.
+        block_rows: queries per block; by default what makes 256 MiB of scores in all threads.
 
     Returns:
         Indices (int64) and distances (float32), both (Q, K), ordered by distance, then index.
@@ -78,9 +87,12 @@ def nearest(
     search.require_k(k, "k")
     indices_QK = np.empty((search.queries, k), np.int64)
     distances_QK = np.empty((search.queries, k), np.float32)
-    for rows in search.blocks():
+
+    def answer(rows: slice) -> None:
         indices_QK[rows] = search.nearest(rows, k)
         distances_QK[rows] = search.distances(rows, indices_QK[rows])
+
+    search.for_each_block(answer)
     return Neighbours(indices_QK, distances_QK)
 
 
@@ -120,25 +132,30 @@ class ExactSearch:
         self.twins = find_twins(gallery)
         self._approximation = Approximation(query, gallery, space, _LANE)
         self.tolerance_Q = self._approximation.tolerance_Q
+        self._threads = torch.get_num_threads()
         if block_rows is None:
-            block_rows = _BLOCK_BYTES // (4 * self._approximation.width) // 16 * 16
-            block_rows = min(4096, max(16, block_rows))
-        self.resize_blocks(block_rows)
-
-    def resize_blocks(self, block_rows: int) -> None:
-        """Set the number of queries per block.
-
-        Raises:
-            UserError: unless it is at least 1.
-        """
+            width = self._approximation.width
+            fits = _SCORE_BYTES // (4 * width * self._threads) // 16 * 16
+            even = -(-self.queries // (4 * self._threads))  # some blocks for every thread
+            block_rows = max(16, min(fits, even))
         require(block_rows >= 1, "block_rows", ">= 1", block_rows)
         self.block_rows = min(block_rows, self.queries)
-        self._buffer: Tensor | None = None
+        self._buffers = threading.local()
 
     def blocks(self) -> Iterator[slice]:
         """Slices of the queries, in order."""
         for start in range(0, self.queries, self.block_rows):
             yield slice(start, min(start + self.block_rows, self.queries))
+
+    def for_each_block(self, work: Callable[[slice], None]) -> None:
+        """Call `work` with every block, with as many blocks at a time as torch has threads.
+
+        One thread a block is faster than many threads on one block: nobody waits for the others
+        after every step.
+        """
+        with full_precision():
+            for _ in prefetched(self.blocks(), work, threads=self._threads, ahead=self._threads):
+                pass
 
     def require_k(self, k: int, name: str) -> None:
         """Refuse a k that the gallery cannot fill.
@@ -150,10 +167,14 @@ class ExactSearch:
         require(1 <= k <= self.candidates, name, rule, k)
 
     def scores(self, rows: slice) -> Float[Tensor, "B P"]:
-        """Approximate scores of one block, infinite where excluded; valid until the next call."""
-        if self._buffer is None:
-            self._buffer = torch.empty(self.block_rows, self._approximation.width)
-        scores_BP = self._approximation.scores(rows, self._buffer[: rows.stop - rows.start])
+        """Approximate scores of one block, infinite where excluded.
+
+        They are valid until the next call in the same thread.
+        """
+        if not hasattr(self._buffers, "scores"):
+            self._buffers.scores = torch.empty(self.block_rows, self._approximation.width)
+        buffer: Tensor = self._buffers.scores
+        scores_BP = self._approximation.scores(rows, buffer[: rows.stop - rows.start])
         owner, column = self.exclusion.pairs(rows)
         scores_BP[torch.from_numpy(owner), torch.from_numpy(column)] = float("inf")
         return scores_BP

@@ -11,10 +11,7 @@ and the two neighbouring bins are compared exactly. That costs O(G) per query; s
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
-import torch
 from jaxtyping import Int
 
 from likeness.search.exact import ExactSearch
@@ -43,14 +40,13 @@ def ranks_of(
     tolerance_B = search.tolerance_Q[rows].tolist()
     end_B = np.cumsum(np.bincount(owner_M, minlength=len(scores_BP)))
     listed = np.split(column_M, end_B[:-1])
-
-    def ranks(row: int) -> np.ndarray:
-        return _ranks(search, rows.start + row, scores_BP[row], tolerance_B[row], listed[row])
-
     # Query by query: a dozen passes over one row of scores stay within the cache.
-    asked = [row for row, columns in enumerate(listed) if len(columns)]
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return np.concatenate([np.empty(0, np.int64), *pool.map(ranks, asked)])
+    found = [
+        _ranks(search, rows.start + row, scores_BP[row], tolerance_B[row], columns)
+        for row, columns in enumerate(listed)
+        if len(columns)
+    ]
+    return np.concatenate([np.empty(0, np.int64), *found])
 
 
 def _ranks(

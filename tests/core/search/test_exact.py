@@ -12,7 +12,7 @@ from likeness.errors import UserError
 from likeness.search import exact
 from likeness.search.exact import ExactSearch, nearest
 from likeness.search.ranks import ranks_of
-from likeness.search.space import distances_from, pair_distances
+from likeness.search.space import distances_from, full_precision, pair_distances
 
 SPACES = ("euclidean", "cosine", "dot")
 UNHOOKED = pytest.mark.skipif(os.environ.get("LIKENESS_PLAIN") != "1", reason="hook is on")
@@ -214,6 +214,42 @@ def test_reduced_precision_and_autocast_do_not_reach_the_search():
     finally:
         torch.set_float32_matmul_precision(allowed)
     np.testing.assert_array_equal(found.indices_QK, expected.indices_QK)
+
+
+def test_products_are_taken_in_full_precision():
+    allowed = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            with full_precision():
+                assert torch.get_float32_matmul_precision() == "highest"
+                assert not torch.is_autocast_enabled("cpu")
+                assert not torch.is_grad_enabled()
+            assert torch.is_autocast_enabled("cpu")
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(allowed)
+
+
+def test_blocks_in_several_threads_all_multiply_in_full_precision():
+    search = ExactSearch(gaussian(np.random.default_rng(0), 40, 4), None, block_rows=3)
+    seen, done = set(), []
+
+    def look(rows):
+        search.scores(rows)
+        seen.add(torch.get_float32_matmul_precision())
+        done.append(rows.start)
+
+    allowed, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        search.for_each_block(look)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(allowed)
+    assert seen == {"highest"}
+    assert sorted(done) == [rows.start for rows in search.blocks()]
+    assert torch.get_num_threads() == threads
 
 
 def test_an_offset_does_not_widen_the_error_bound():
