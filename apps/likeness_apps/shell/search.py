@@ -23,8 +23,8 @@ import pandas as pd
 from likeness.bundle import Bundle, load_bundle
 from likeness.data.manifest import Manifest, images_in, read_table
 from likeness.errors import UserError, require
-from likeness.files import atomic_directory, sha256_file
-from likeness.inference.blocks import answer_paths
+from likeness.files import atomic_directory
+from likeness.inference.hashed import answer_hashed
 from likeness.inference.predictor import Predictor
 from likeness.search.index import Index, build_index, open_index
 from likeness_apps.shell.answers import Asked, Query, deliver, require_outputs
@@ -72,11 +72,10 @@ def index(
     predictor = Predictor(bundle, batch_size=batch_size, columns="embed", device=device)
     manifest = archive_of(domain, data)
     paths = manifest.table["path"].tolist()
-    embeddings_GD, ok_G, reasons = _embed(predictor, paths, manifest.root, quiet=quiet)
+    embeddings_GD, ok_G, reasons, hashes = _embed(predictor, paths, manifest.root, quiet=quiet)
     for path, reason in zip(np.array(paths, dtype=object)[~ok_G], reasons, strict=True):
         say(f"left out: {path}: {reason}", quiet=quiet)
     require(ok_G.any(), "data", "at least one readable image", reasons[0] if reasons else 0)
-    hashes = content_hashes(manifest, quiet=quiet)
     kept = manifest.with_table(manifest.table.assign(sha256=hashes)[ok_G])
     rows = kept.table
     if describe is not None:
@@ -209,7 +208,7 @@ def ask_files(
     bundle: Bundle,
     query: Path | Sequence[Path],
     *,
-    key: Callable[[Path], str] = sha256_file,
+    key: Callable[[Path], str] | None = None,
     device: str = "cpu",
     quiet: bool = False,
 ) -> Asked:
@@ -218,7 +217,7 @@ def ask_files(
     Args:
         bundle: the model.
         query: an image, a folder of images, or a list of images.
-        key: what `sha256` of a row is if the row is a copy of the file.
+        key: what `sha256` of a row is if the row is a copy of the file; None: the file's SHA-256.
         device: where the network runs, see `Predictor`.
         quiet: no progress.
 
@@ -227,13 +226,15 @@ def ask_files(
     """
     files = query_files(query)
     predictor = Predictor(bundle, columns="embed", device=device)
-    embeddings_QD, ok_Q, reasons = _embed(predictor, [str(f) for f in files], Path(), quiet=quiet)
+    names = [str(file) for file in files]
+    embeddings_QD, ok_Q, reasons, hashes = _embed(predictor, names, Path(), quiet=quiet)
     require(ok_Q.any(), "query", "at least one readable image", reasons[0] if reasons else 0)
     read = [file for file, ok in zip(files, ok_Q, strict=True) if ok]
-    labels = known_labels(bundle, [sha256_file(file) for file in read])
+    hashes = [sha256 for sha256, ok in zip(hashes, ok_Q, strict=True) if ok]
+    keys = hashes if key is None else [key(file) for file in read]
     queries = [
-        Query(str(file), file.name, key(file), label, partial(thumbnail, file))
-        for file, label in zip(read, labels, strict=True)
+        Query(str(file), file.name, copy, label, partial(thumbnail, file))
+        for file, copy, label in zip(read, keys, known_labels(bundle, hashes), strict=True)
     ]
     failed = [str(file) for file, ok in zip(files, ok_Q, strict=True) if not ok]
     return Asked(queries, embeddings_QD[ok_Q], list(zip(failed, reasons, strict=True)))
@@ -294,18 +295,14 @@ def nearest_rows(
 
 def _embed(
     predictor: Predictor, paths: list[str], root: Path, *, quiet: bool
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Embeddings (N, D), which rows have one, and the reasons of those that have none."""
-    parts, oks, reasons = [], [], []
-    done = 0
+) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
+    """Embeddings (N, D), which rows have one, why not where there is none, and all SHA-256."""
     with progress("embedding", quiet=quiet) as advance:
-        for block in answer_paths(predictor, paths, root):
-            parts.append(block.embeddings_BD)
-            oks.append(block.ok_B)
-            reasons += [reason for reason in block.reasons if reason]
-            done += len(block.ok_B)
-            advance(done, len(paths))
-    return np.concatenate(parts), np.concatenate(oks), reasons
+        found = answer_hashed(predictor, paths, root, on_progress=advance)
+    embeddings_ND = np.concatenate([block.embeddings_BD for block in found.blocks])
+    ok_N = np.concatenate([block.ok_B for block in found.blocks])
+    reasons = [reason for block in found.blocks for reason in block.reasons if reason]
+    return embeddings_ND, ok_N, reasons, found.sha256
 
 
 def _carry_model(bundle: Bundle, target: Path) -> None:

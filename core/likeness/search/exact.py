@@ -35,7 +35,7 @@ from likeness.search.space import (
 from likeness.search.twins import find_twins
 from likeness.threads import prefetched
 
-_SCORE_BYTES = 256 << 20  # of float32 scores, of all blocks that are in work
+_SCORE_BYTES = 192 << 20  # of float32 scores, of all blocks that are in work
 _LANE = 16  # columns are a multiple of this, for `_candidates`
 _MOST_CANDIDATES = 1 << 21  # handled together, with some ten numbers each
 _LARGEST = float(np.finfo(np.float32).max)
@@ -74,7 +74,7 @@ def nearest(
         exclude: (query keys, gallery keys) pairs; a gallery row with the query's key is never
             returned. Same id: `[(ids, ids)]`. Same id or same group: two entries. Same identity
             *and* camera: one entry of combined keys.
-        block_rows: queries per block; by default what makes 256 MiB of scores in all threads.
+        block_rows: queries per block; by default what makes 192 MiB of scores in all threads.
 
     Returns:
         Indices (int64) and distances (float32), both (Q, K), ordered by distance, then index.
