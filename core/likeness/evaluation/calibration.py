@@ -88,8 +88,8 @@ def calibration(
     Raises:
         UserError: if probabilities or class numbers are out of range.
     """
-    rows_NC = _checked_probabilities(probabilities_NC)
-    _check_truth(truth_N, *rows_NC.shape)
+    rows_NC = checked_probabilities(probabilities_NC)
+    check_truth(truth_N, *rows_NC.shape)
     require(bins >= 1, "bins", ">= 1", bins)
     predicted_N = rows_NC.argmax(axis=1)
     table = reliability(rows_NC.max(axis=1), predicted_N == truth_N, bins=bins)
@@ -99,10 +99,7 @@ def calibration(
         "brier": np.square(rows_NC).sum(axis=1) - np.square(right_N) + np.square(1 - right_N),
         "nll": -np.log(np.maximum(right_N, _SMALLEST)),
     }
-    full = table.count_B > 0
-    gap_B = np.abs(table.accuracy_B[full] - table.confidence_B[full])
-    ece = float((table.count_B[full] * gap_B).sum() / len(rows_NC))
-    values = {"ece": MetricValue(ece, len(rows_NC))}
+    values = {"ece": MetricValue(expected_error(table), len(rows_NC))}
     for name, values_N in per_item.items():
         values[name] = MetricValue(float(values_N.mean()), len(rows_NC))
     return Calibration(values, per_item, table)
@@ -113,13 +110,26 @@ def reliability(
 ) -> ReliabilityTable:
     """Count, mean confidence and accuracy in equal bins (low, high] over [0, 1]."""
     edges = np.linspace(0.0, 1.0, bins + 1)
-    # side="left" puts a value on an edge into the bin below; 0 itself goes into the first.
-    bin_N = np.clip(np.searchsorted(edges, confidence_N, side="left") - 1, 0, bins - 1)
+    bin_N = bin_numbers(confidence_N, bins)
     count_B = np.bincount(bin_N, minlength=bins)
     with np.errstate(invalid="ignore"):
         confidence_B = np.bincount(bin_N, confidence_N, minlength=bins) / count_B
         accuracy_B = np.bincount(bin_N, correct_N, minlength=bins) / count_B
     return ReliabilityTable(edges[:-1], edges[1:], count_B, confidence_B, accuracy_B)
+
+
+def bin_numbers(confidence_N: Float[np.ndarray, " N"], bins: int) -> Int[np.ndarray, " N"]:
+    """The bin (low, high] that each value of [0, 1] falls into; 0 itself goes into the first."""
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    # side="left" puts a value on an edge into the bin below.
+    return np.clip(np.searchsorted(edges, confidence_N, side="left") - 1, 0, bins - 1)
+
+
+def expected_error(table: ReliabilityTable) -> float:
+    """Mean over the table's items of |accuracy - confidence| of their bin."""
+    full = table.count_B > 0
+    gap_B = np.abs(table.accuracy_B[full] - table.confidence_B[full])
+    return float((table.count_B[full] * gap_B).sum() / table.count_B.sum())
 
 
 def fit_temperature(
@@ -140,7 +150,7 @@ def fit_temperature(
     logits = np.asarray(logits_NC, dtype=np.float64)
     require(logits.ndim == 2 and logits.size > 0, "logits", "a 2-D array with rows", logits.shape)
     require(np.isfinite(logits).all(), "logits", "finite", "nan or infinity")
-    _check_truth(truth_N, *logits.shape)
+    check_truth(truth_N, *logits.shape)
     right_N = logits[np.arange(len(logits)), truth_N]
 
     def loss(log_temperature: float) -> float:
@@ -213,7 +223,8 @@ def _best_threshold(scores_N: np.ndarray, truth_N: np.ndarray) -> float:
     return float(best[np.argmin(np.abs(best - 0.5))])
 
 
-def _checked_probabilities(probabilities_NC: np.ndarray) -> np.ndarray:
+def checked_probabilities(probabilities_NC: np.ndarray) -> np.ndarray:
+    """The rows as float64; UserError unless they lie in [0, 1] and sum to 1 within 0.001."""
     rows = np.asarray(probabilities_NC, dtype=np.float64)
     shape_rule = "a 2-D array with rows"
     require(rows.ndim == 2 and rows.size > 0, "probabilities", shape_rule, rows.shape)
@@ -226,7 +237,8 @@ def _checked_probabilities(probabilities_NC: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _check_truth(truth_N: np.ndarray, count: int, classes: int) -> None:
+def check_truth(truth_N: np.ndarray, count: int, classes: int) -> None:
+    """Raise UserError unless there are `count` class numbers below `classes`."""
     require(truth_N.shape == (count,), "truth", f"{count} class numbers", truth_N.shape)
     outside_N = (truth_N < 0) | (truth_N >= classes)
     found = int(truth_N[outside_N][0]) if outside_N.any() else None

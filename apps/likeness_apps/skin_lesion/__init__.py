@@ -1,0 +1,1 @@
+"""Skin lesions in dermoscopic images: train, evaluate, score by the ISIC rules, explain."""
