@@ -71,7 +71,7 @@ def measure(backbone: str, size: int, batch: int, seed: int, rounds: int) -> lis
     cells: dict[str, dict[str, Any]] = {}
     calls: dict[tuple[str, str], Callable[[], object]] = {}
     for order in get_args(AttentionOrder):
-        spec = ModelSpec(backbone=backbone, image_size=size, attention=order)  # type: ignore[arg-type]
+        spec = ModelSpec(backbone=backbone, image_size=size, attention=order)
         cells[order] = {"backbone": backbone, "attention": order, "size": size, "batch": batch}
         for name, call in runs(spec, batch, seed).items():
             call()  # the first call warms up and makes what stays

@@ -221,5 +221,5 @@ def test_several_labels_per_image(outputs: Outputs) -> None:
     torch.testing.assert_close(result.loss, binary + 2 * mined)
     with pytest.raises(UserError, match="must be 'binary_cross_entropy' for several labels"):
         build_objective(ObjectiveSpec(), num_classes=4, dims={"embedding": 5}, multilabel=True)
-    with pytest.raises(UserError, match="must be 'cross_entropy' for one class per image"):
+    with pytest.raises(UserError, match="must be 'cross_entropy' or 'focal' for one class"):
         build(classification={"name": "binary_cross_entropy"})

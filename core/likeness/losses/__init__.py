@@ -2,7 +2,11 @@
 
 from likeness.losses.base import Loss, LossTerms, PairLoss
 from likeness.losses.centre import CentreLoss, CentreStructuredLoss
-from likeness.losses.classification import ClassificationLoss, MultiLabelClassificationLoss
+from likeness.losses.classification import (
+    ClassificationLoss,
+    FocalLoss,
+    MultiLabelClassificationLoss,
+)
 from likeness.losses.contrastive import ContrastiveLoss, WeightedContrastiveLoss
 from likeness.losses.factory import (
     ClassificationSpec,
@@ -20,6 +24,7 @@ __all__ = [
     "ClassificationLoss",
     "ClassificationSpec",
     "ContrastiveLoss",
+    "FocalLoss",
     "GeneralisedLiftedLoss",
     "LiftedStructuredLoss",
     "Loss",

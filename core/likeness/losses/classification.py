@@ -1,4 +1,4 @@
-"""Cross-entropy on logits, with label smoothing and class weights.
+"""Cross-entropy and focal loss on logits, with class weights.
 
 Softmax for one class per image, binary for several labels per image.
 
@@ -7,6 +7,7 @@ Shapes: N = samples, C = classes, L = labels of a multi-label target.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from likeness.errors import UserError, require
-from likeness.losses.base import LossTerms, floored
+from likeness.losses.base import LossTerms, floored, masked_logsumexp
 
 ClassWeights = Literal["none", "balanced"]
 CLASS_WEIGHTS: tuple[ClassWeights, ...] = ("none", "balanced")
@@ -51,6 +52,43 @@ def cross_entropy(
         )
         share_N = torch.ones_like(cost_N) if kept_C is None else kept_C[labels_N]
         per_anchor_N = cost_N / floored(share_N.sum())
+        wrong_N = raised_NC.detach().argmax(1) != labels_N
+        return LossTerms(per_anchor_N.sum(), per_anchor_N, share_N > 0, wrong_N.sum())
+
+
+def focal(
+    logits_NC: Float[Tensor, "N C"],
+    labels_N: Int[Tensor, " N"],
+    *,
+    gamma: float,
+    weight_C: Float[Tensor, " C"] | None = None,
+) -> LossTerms:
+    """Focal loss, (1 - p)^gamma * -log p with p the softmax probability of the sample's class.
+
+    Lin et al. 2017, "Focal loss for dense object detection", section 3.2, which is for two classes
+    by a sigmoid; the softmax form for any number is the usual one. `weight_C` is its alpha. The
+    mean is divided as in `cross_entropy`, which this is at gamma = 0. (1 - p) is computed from the
+    other classes' logits: near p = 1 the difference would be 0, and its power without a slope. Half
+    precision goes to float32; autocast is off inside.
+
+    Args:
+        logits_NC: logits, shape (N, C).
+        labels_N: class indices in [0, C), shape (N,).
+        gamma: >= 0: how much less a sample counts that is classified well.
+        weight_C: weight of each class, >= 0, shape (C,); None means 1.
+
+    Returns:
+        The loss; `n_active` counts samples whose most likely class is not their label.
+    """
+    with torch.autocast(logits_NC.device.type, enabled=False):
+        raised_NC = logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
+        entropy_N = F.cross_entropy(raised_NC, labels_N, reduction="none")
+        is_other_NC = torch.ones_like(raised_NC, dtype=torch.bool)
+        is_other_NC = is_other_NC.scatter(1, labels_N[:, None], False)
+        log_rest_N = masked_logsumexp(raised_NC, is_other_NC) - raised_NC.logsumexp(1)
+        cost_N = (gamma * log_rest_N).exp() * entropy_N
+        share_N = torch.ones_like(cost_N) if weight_C is None else weight_C.to(cost_N)[labels_N]
+        per_anchor_N = cost_N * share_N / floored(share_N.sum())
         wrong_N = raised_NC.detach().argmax(1) != labels_N
         return LossTerms(per_anchor_N.sum(), per_anchor_N, share_N > 0, wrong_N.sum())
 
@@ -135,6 +173,39 @@ class ClassificationLoss(nn.Module):
         return cross_entropy(
             logits_NC, labels_N, label_smoothing=self.label_smoothing, weight_C=self.weight_C
         )
+
+
+class FocalLoss(ClassificationLoss):
+    """Focal loss on a head's logits; see `focal`.
+
+    Args:
+        gamma: >= 0; the paper's best was 2.
+        class_weights: as in `ClassificationLoss`.
+        counts: likewise.
+
+    Raises:
+        UserError: as there, or if `gamma` is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        gamma: float = 2.0,
+        class_weights: ClassWeights = "none",
+        counts: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(class_weights=class_weights, counts=counts)
+        require(0 <= gamma < math.inf, "gamma", ">= 0 and finite", gamma)
+        self.gamma = gamma
+
+    def on_logits(self, logits_NC: Float[Tensor, "N C"], labels_N: Tensor) -> LossTerms:
+        """The loss with its parts; see `focal`.
+
+        Raises:
+            UserError: if the labels are not one class per sample.
+        """
+        require(labels_N.ndim == 1, "labels", "of shape (N,) for focal", tuple(labels_N.shape))
+        return focal(logits_NC, labels_N, gamma=self.gamma, weight_C=self.weight_C)
 
 
 class MultiLabelClassificationLoss(nn.Module):

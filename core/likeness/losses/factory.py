@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from likeness.config import Spec
 from likeness.errors import UserError, require
@@ -14,6 +14,7 @@ from likeness.losses.centre import Between, CentreLoss, CentreMode, CentreStruct
 from likeness.losses.classification import (
     ClassificationLoss,
     ClassWeights,
+    FocalLoss,
     MultiLabelClassificationLoss,
 )
 from likeness.losses.contrastive import ContrastiveLoss, WeightedContrastiveLoss
@@ -137,11 +138,28 @@ LossSpec = Annotated[AnyLossSpec, Field(discriminator="name")]
 
 
 class ClassificationSpec(Spec):
-    """See `ClassificationLoss`, and for several labels per image `MultiLabelClassificationLoss`."""
+    """See `ClassificationLoss`, `FocalLoss` and `MultiLabelClassificationLoss`.
 
-    name: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
+    Attributes:
+        name: `cross_entropy` or `focal` for one class per image, else `binary_cross_entropy`.
+        label_smoothing: in [0, 1); 0 for `focal`.
+        class_weights: `none` or `balanced`.
+        gamma: of `focal` only, >= 0; None means 2.
+    """
+
+    name: Literal["cross_entropy", "binary_cross_entropy", "focal"] = "cross_entropy"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: ClassWeights = "none"
+    gamma: float | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _combinations(self) -> ClassificationSpec:
+        if self.name == "focal":
+            smoothing = self.label_smoothing
+            require(smoothing == 0, "label_smoothing", "0 for focal", smoothing)
+        else:
+            require(self.gamma is None, "gamma", f"left out for {self.name}", self.gamma)
+        return self
 
 
 _FREE: dict[type[Spec], type[PairLoss]] = {
@@ -189,6 +207,9 @@ def build_classification(
     Raises:
         UserError: if counts are missing or zero where needed.
     """
+    if spec.name == "focal":
+        gamma = 2.0 if spec.gamma is None else spec.gamma
+        return FocalLoss(gamma=gamma, class_weights=spec.class_weights, counts=counts)
     options = spec.model_dump(include={"label_smoothing", "class_weights"})
     if spec.name == "binary_cross_entropy":
         return MultiLabelClassificationLoss(**options, counts=counts, images=images)
@@ -205,9 +226,9 @@ def check_labels(
     """
     form = "several labels per image" if multilabel else "one class per image"
     if classification is not None:
-        fitting = "binary_cross_entropy" if multilabel else "cross_entropy"
-        name = classification.name
-        require(name == fitting, "classification.name", f"{fitting!r} for {form}", name)
+        fitting = ("binary_cross_entropy",) if multilabel else ("cross_entropy", "focal")
+        name, rule = classification.name, f"{' or '.join(map(repr, fitting))} for {form}"
+        require(name in fitting, "classification.name", rule, name)
     per_class = [spec.name for spec in losses if type(spec) in _PER_CLASS]
     if multilabel and per_class:
         raise UserError(

@@ -1,7 +1,9 @@
 """Miners: (Pairs, Batch) -> Selection or Triplets, always detached."""
 
+from likeness.mining.balanced import class_balanced_triplets
 from likeness.mining.factory import (
     BatchHardMinerSpec,
+    ClassBalancedMinerSpec,
     InformativeMinerSpec,
     MinerSpec,
     RandomMinerSpec,
@@ -14,6 +16,7 @@ from likeness.mining.informative import informative_triplets, random_triplets
 
 __all__ = [
     "BatchHardMinerSpec",
+    "ClassBalancedMinerSpec",
     "InformativeMinerSpec",
     "MinerSpec",
     "RandomMinerSpec",
@@ -21,6 +24,7 @@ __all__ = [
     "batch_hard",
     "build_miner",
     "check_combination",
+    "class_balanced_triplets",
     "informative_triplets",
     "random_triplets",
     "semi_hard",

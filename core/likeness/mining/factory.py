@@ -10,6 +10,7 @@ from pydantic import Field
 
 from likeness.config import Spec
 from likeness.errors import UserError
+from likeness.mining.balanced import class_balanced_triplets
 from likeness.mining.hard import Rule, batch_hard, check_semi_hard, semi_hard
 from likeness.mining.informative import Aggregate, informative_triplets, random_triplets
 from likeness.selection import Miner
@@ -63,8 +64,21 @@ class RandomMinerSpec(Spec):
     negatives: int = Field(30, ge=1)
 
 
+class ClassBalancedMinerSpec(Spec):
+    """Random triplets, every class alike; see `mining.balanced.class_balanced_triplets`."""
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "triplets"
+
+    name: Literal["class_balanced_triplets"] = "class_balanced_triplets"
+    count: int = Field(64, ge=1)
+
+
 MinerSpec = Annotated[
-    BatchHardMinerSpec | SemiHardMinerSpec | InformativeMinerSpec | RandomMinerSpec,
+    BatchHardMinerSpec
+    | SemiHardMinerSpec
+    | InformativeMinerSpec
+    | RandomMinerSpec
+    | ClassBalancedMinerSpec,
     Field(discriminator="name"),
 ]
 
@@ -93,6 +107,8 @@ def build_miner(spec: MinerSpec) -> Miner:
             return partial(informative_triplets, **options)
         case RandomMinerSpec():
             return partial(random_triplets, **options)
+        case ClassBalancedMinerSpec():
+            return partial(class_balanced_triplets, **options)
 
 
 def check_combination(loss: Reader, miners: Sequence[MinerSpec]) -> None:

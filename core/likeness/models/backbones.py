@@ -24,6 +24,7 @@ from torchvision.models.vgg import VGG, cfgs, make_layers
 from torchvision.models.vision_transformer import VisionTransformer
 
 from likeness.errors import require
+from likeness.models.attention import add_attention
 from likeness.models.spec import VIT_PATCH, ModelSpec
 from likeness.models.stems import first_convolution
 
@@ -60,7 +61,10 @@ class Backbone(Protocol):
 
 
 class ResNetBackbone(nn.Module):
-    """ResNet-18, -34 or -50 (He et al. 2016), map of stride 32 (8 with the small stem)."""
+    """ResNet-18, -34 or -50 (He et al. 2016), map of stride 32 (8 with the small stem).
+
+    With attention in its blocks where `spec.attention` says so.
+    """
 
     first_layer = "conv1"
     head_prefix = "fc."
@@ -84,6 +88,8 @@ class ResNetBackbone(nn.Module):
         )
         if spec.stem == "small":
             net.maxpool = nn.Identity()
+        if spec.attention != "none":
+            add_attention(net, spec.attention, spec.attention_options)
         self.net = net
 
     def forward(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:

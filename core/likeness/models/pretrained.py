@@ -17,6 +17,7 @@ from torchvision import models as torchvision_models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from likeness.errors import UserError, require
+from likeness.models.attention import is_attention
 from likeness.models.backbones import Backbone
 from likeness.models.spec import VIT_PATCH, ModelSpec
 from likeness.models.stems import RGB, inflate_bands
@@ -44,7 +45,8 @@ def load_pretrained(backbone: Backbone, spec: ModelSpec) -> None:
 
     torchvision's class layer is ignored. A first convolution over RGB is inflated to
     `spec.bands` (`likeness.models.stems.inflate_bands`), and ViT's position embeddings are
-    interpolated to `spec.image_size`.
+    interpolated to `spec.image_size`. A plain ResNet's file fills a ResNet with attention, which
+    keeps its start; a file with attention must hold all of it.
 
     Raises:
         UserError: if the file is missing, is no safetensors file or does not fit the backbone;
@@ -62,11 +64,13 @@ def load_pretrained(backbone: Backbone, spec: ModelSpec) -> None:
     state = {key: value for key, value in state.items() if not key.startswith(backbone.head_prefix)}
     state = _fit(state, backbone, spec)
     own = backbone.net.state_dict()
+    if not any(map(is_attention, state)):
+        own = {key: value for key, value in own.items() if not is_attention(key)}
     difference = first_difference(own, state)
     if difference is not None:
         raise UserError(f"model.weights must be made for {spec.backbone}, got {path}: {difference}")
     # A file may lack the counters, which only matter to averages without momentum.
-    backbone.net.load_state_dict({**own, **state})
+    backbone.net.load_state_dict({**backbone.net.state_dict(), **state})
 
 
 def imagenet_path(spec: ModelSpec) -> Path:

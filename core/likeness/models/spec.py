@@ -21,6 +21,7 @@ BackboneName = Literal[
     "vit_b_16",
 ]
 Space = Literal["euclidean", "cosine", "dot"]
+AttentionOrder = Literal["none", "parallel", "sequential", "sum"]
 
 VIT_PATCH = 16
 # The least side that leaves a cell of the map, with the standard stem; others take any.
@@ -34,6 +35,19 @@ _NO_SMALL_STEM = {
 }
 # A generalised mean needs maps that are not negative; these two have both signs.
 _POOLINGS = {"vit_b_16": ("gap", "class_token"), "convnext_tiny": ("gap",)}
+_RESNETS = ("resnet18", "resnet34", "resnet50")
+
+
+class AttentionSpec(Spec):
+    """Options of the attention in residual blocks; see `likeness.models.attention`.
+
+    Attributes:
+        reduction: r >= 1: C / r channels behind the squeeze, at least 4.
+        gate: `residual`, U (1 + alpha A) with alpha = 0 at the start, or `multiply`, U A.
+    """
+
+    reduction: int = Field(default=16, ge=1)
+    gate: Literal["residual", "multiply"] = "residual"
 
 
 class ModelSpec(Spec):
@@ -56,6 +70,10 @@ class ModelSpec(Spec):
         space: how the embedding is compared; the Embedder itself returns it raw.
         dropout: on the input of the class layer only, in [0, 1): the metric losses see the very
             embedding that search will compare.
+        attention: of channels and places in every residual block, for ResNets only: `none`,
+            `parallel` (product of both), `sequential` (channels, then places) or `sum` (one sigmoid
+            of the summed logits).
+        attention_options: how; read unless `attention` is `none`.
         channels_last: memory order of convolutions. Training steps on 2 CPU cores, images/s with
             and without it (best of several, machine shared): ResNet-18 at 64 px 180 and 161, at
             128 px 45 and 39, DenseNet-121 at 64 px 64 and 51, ResNet-50 at 64 px 40 and 44.
@@ -70,6 +88,8 @@ class ModelSpec(Spec):
     embedding_dim: int | None = Field(default=None, ge=1)
     space: Space = "cosine"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    attention: AttentionOrder = "none"
+    attention_options: AttentionSpec = AttentionSpec()
     channels_last: bool = True
 
     @model_validator(mode="after")
@@ -89,4 +109,6 @@ class ModelSpec(Spec):
         poolings = _POOLINGS.get(name, ("gap", "gem"))
         rule = f"{' or '.join(map(repr, poolings))} for {name}"
         require(self.pooling in poolings, "pooling", rule, self.pooling)
+        rule = f"'none' for {name}: it belongs into the residual blocks of a ResNet"
+        require(self.attention == "none" or name in _RESNETS, "attention", rule, self.attention)
         return self

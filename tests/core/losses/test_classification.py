@@ -1,4 +1,4 @@
-"""Both cross-entropies against torch's own, loops and scikit-learn's weights."""
+"""Cross-entropies and focal loss against torch's own, loops and scikit-learn's weights."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from sklearn.utils.class_weight import compute_class_weight
 from likeness.errors import UserError
 from likeness.losses.classification import (
     ClassificationLoss,
+    FocalLoss,
     MultiLabelClassificationLoss,
     balanced_weights,
     binary_cross_entropy,
     cross_entropy,
+    focal,
     positive_weights,
 )
 
@@ -113,6 +115,116 @@ def test_an_empty_batch_is_an_exact_zero() -> None:
 def test_options_are_checked(options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         ClassificationLoss(**options)
+
+
+# --- focal loss -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_focal_by_loops(gamma: float, weighted: bool) -> None:
+    weights = [0.5, 2.0, 1.3] if weighted else [1.0, 1.0, 1.0]
+    given = torch.tensor(weights).double() if weighted else None
+    values = logits()
+    values[0] = torch.tensor([2.0, 0.0, -1.0])  # one sample right
+    terms = focal(values, LABELS, gamma=gamma, weight_C=given)
+    costs, wrong = [], 0
+    for row, label in zip(values.tolist(), LABELS.tolist(), strict=True):
+        total = sum(math.exp(value) for value in row)
+        p = math.exp(row[label]) / total
+        costs.append(weights[label] * (1 - p) ** gamma * -math.log(p))
+        wrong += max(row) != row[label]
+    shared = sum(weights[label] for label in LABELS.tolist())
+    torch.testing.assert_close(terms.per_anchor, torch.tensor(costs).double() / shared)
+    assert terms.value.item() == pytest.approx(sum(costs) / shared)
+    assert 0 < terms.n_active == wrong < 7
+    assert terms.valid.all()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_focal_without_gamma_is_cross_entropy(weighted: bool) -> None:
+    weight = torch.tensor([0.5, 2.0, 1.3], dtype=torch.float64) if weighted else None
+    ours, theirs = (logits().requires_grad_() for _ in range(2))
+    terms = focal(ours, LABELS, gamma=0.0, weight_C=weight)
+    expected = cross_entropy(theirs, LABELS, weight_C=weight)
+    for one, other in zip(terms, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    terms.value.backward()
+    expected.value.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_focal_of_two_classes_is_the_papers() -> None:
+    """With a sigmoid of the difference, gamma 2 and alpha 0.25 (equation 5); a sum there."""
+    values = torch.linspace(-4, 4, 9, dtype=torch.float64)
+    for label, alpha in ((1, 0.25), (0, 0.75)):
+        p = torch.sigmoid(values if label else -values)
+        expected = (-alpha * (1 - p) ** 2 * p.log()).sum()
+        pairs = torch.stack([torch.zeros_like(values), values], 1)
+        labels = torch.full((9,), label)
+        weight = torch.tensor([0.75, 0.25], dtype=torch.float64)
+        found = focal(pairs, labels, gamma=2.0, weight_C=weight).per_anchor
+        torch.testing.assert_close(found.sum() * 9 * alpha, expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_gradcheck(gamma: float) -> None:
+    loss = FocalLoss(gamma=gamma, class_weights="balanced", counts=[3, 2, 2])
+    assert torch.autograd.gradcheck(lambda x: loss(x, LABELS), (logits().requires_grad_(),))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("size", [50.0, 1e30])
+def test_focal_of_certain_samples_stays_finite(gamma: float, size: float) -> None:
+    """Where 1 - p is 0 in floating point; a small gamma has an endless slope there."""
+    leaf = torch.tensor([[size, -size], [size, -size]], requires_grad=True)
+    terms = focal(leaf, torch.tensor([0, 1]), gamma=gamma)
+    terms.value.backward()
+    assert terms.per_anchor.tolist() == pytest.approx([0.0, size], rel=1e-6)
+    assert torch.isfinite(leaf.grad).all()
+    torch.testing.assert_close(leaf.grad, torch.tensor([[0.0, 0.0], [0.5, -0.5]]))
+
+
+def test_focal_counts_easy_samples_less() -> None:
+    leaf = torch.tensor([[4.0, 0.0], [0.5, 0.0]], requires_grad=True)
+    focal(leaf, torch.tensor([0, 0]), gamma=2.0).value.backward()
+    plain = leaf.detach().clone().requires_grad_()
+    cross_entropy(plain, torch.tensor([0, 0])).value.backward()
+    ratio = leaf.grad.abs().sum(1) / plain.grad.abs().sum(1)
+    assert ratio[0] < 0.01 * ratio[1]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_focal_in_half_precision_and_autocast(dtype: torch.dtype) -> None:
+    loss = FocalLoss()
+    leaf = logits(dtype).requires_grad_()
+    value = loss(leaf, LABELS)
+    assert value.dtype == torch.float32
+    assert value == loss(leaf.detach().float(), LABELS)
+    value.backward()
+    assert leaf.grad.dtype == dtype
+    assert torch.isfinite(leaf.grad).all()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert loss(leaf, LABELS) == value
+
+
+@pytest.mark.parametrize(("shape", "labels"), [((0, 3), []), ((2, 1), [0, 0])])
+def test_focal_of_nothing_to_tell_apart_is_an_exact_zero(shape: tuple, labels: list) -> None:
+    leaf = torch.ones(shape, requires_grad=True)
+    value = FocalLoss()(leaf, torch.tensor(labels, dtype=torch.int64))
+    value.backward()
+    assert value == 0
+    assert not leaf.grad.any()
+
+
+def test_focal_options_are_checked() -> None:
+    for gamma in (-1.0, math.inf, math.nan):
+        with pytest.raises(UserError, match=f"gamma must be >= 0 and finite, got {gamma}"):
+            FocalLoss(gamma=gamma)
+    with pytest.raises(UserError, match="counts must be given"):
+        FocalLoss(class_weights="balanced")
+    with pytest.raises(UserError, match=r"labels must be of shape \(N,\) for focal, got \(7, 3\)"):
+        FocalLoss().on_logits(logits(), TARGETS)
 
 
 # --- several labels per image -----------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 from likeness.config import Spec, parse
 from likeness.errors import UserError
 from likeness.losses import (
+    FocalLoss,
     MultiLabelClassificationLoss,
     PairLoss,
     build_classification,
@@ -91,6 +92,33 @@ def test_classification() -> None:
         build_classification(spec)
 
 
+def test_focal() -> None:
+    loss = build_classification(ClassificationSpec(name="focal", gamma=1.5))
+    assert isinstance(loss, FocalLoss)
+    assert (loss.gamma, loss.weight_C) == (1.5, None)
+    spec = ClassificationSpec(name="focal", class_weights="balanced")
+    loss = build_classification(spec, counts=[1, 3])
+    assert loss.gamma == FocalLoss().gamma == 2.0
+    assert loss.weight_C.tolist() == pytest.approx([2.0, 2 / 3])
+    assert ClassificationSpec(**spec.model_dump()) == spec  # as a resolved configuration
+    check_labels([], spec, multilabel=False)
+    with pytest.raises(UserError, match=r"must be 'binary_cross_entropy' for several .*'focal'"):
+        check_labels([], spec, multilabel=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gamma": 2.0}, r"config.gamma must be left out for cross_entropy, got 2\.0"),
+        ({"name": "focal", "label_smoothing": 0.1}, "config.label_smoothing must be 0 for focal"),
+        ({"name": "focal", "gamma": -1.0}, "config.gamma must be greater than or equal to 0"),
+    ],
+)
+def test_options_of_another_classification_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(ClassificationSpec, options)
+
+
 def test_classification_of_several_labels() -> None:
     spec = ClassificationSpec(
         name="binary_cross_entropy", label_smoothing=0.1, class_weights="balanced"
@@ -112,7 +140,7 @@ def test_losses_that_do_not_fit_the_labels_are_named() -> None:
     message = "classification.name must be 'binary_cross_entropy' for several labels per image"
     with pytest.raises(UserError, match=f"{message}, got 'cross_entropy'"):
         check_labels([], softmax, multilabel=True)
-    message = "classification.name must be 'cross_entropy' for one class per image"
+    message = "classification.name must be 'cross_entropy' or 'focal' for one class per image"
     with pytest.raises(UserError, match=f"{message}, got 'binary_cross_entropy'"):
         check_labels([], binary, multilabel=False)
     with pytest.raises(UserError, match=r"without a centre per class for several .*got 'centre'"):

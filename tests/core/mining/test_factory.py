@@ -18,6 +18,7 @@ from likeness.losses import (
 )
 from likeness.mining import (
     BatchHardMinerSpec,
+    ClassBalancedMinerSpec,
     InformativeMinerSpec,
     MinerSpec,
     RandomMinerSpec,
@@ -48,6 +49,7 @@ class Root(Spec):
         SemiHardMinerSpec(rule="band", per_pair=3),
         InformativeMinerSpec(anchors=2),
         RandomMinerSpec(negatives=2),
+        ClassBalancedMinerSpec(count=5),
     ],
 )
 def test_every_miner_gives_what_its_spec_says(spec: MinerSpec) -> None:
@@ -69,6 +71,8 @@ def test_options_reach_the_miners_of_graded_labels() -> None:
     plain = [{"name": "informative_triplets"} | counts | more, {"name": "random_triplets"} | counts]
     found = [build_miner(spec).keywords for spec in parse(Root, {"miners": plain}).miners]
     assert found == [counts | more, counts]
+    plain = {"name": "class_balanced_triplets", "count": 9}
+    assert build_miner(parse(Root, {"miners": [plain]}).miners[0]).keywords == {"count": 9}
     # Unsaid, a miner and its spec mean the same.
     y = (torch.arange(24).view(8, 3) % 5 < 2).int()
     for name, miner in (

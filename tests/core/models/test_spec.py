@@ -11,6 +11,7 @@ def test_defaults_are_the_plain_model():
     spec = ModelSpec(backbone="resnet18", image_size=64)
     assert (spec.weights, spec.stem, spec.bands, spec.pooling) == ("none", "standard", 3, "gap")
     assert (spec.embedding_dim, spec.space, spec.dropout) == (None, "cosine", 0.0)
+    assert spec.attention == "none"
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,27 @@ def test_defaults_are_the_plain_model():
         (
             {"backbone": "convnext_tiny", "image_size": 31},
             "config.model.image_size must be >= 32 for convnext_tiny",
+        ),
+        (
+            {"backbone": "vgg16", "image_size": 64, "attention": "parallel"},
+            "config.model.attention must be 'none' for vgg16: it belongs into the residual blocks "
+            "of a ResNet, got 'parallel'",
+        ),
+        (
+            {"backbone": "convnext_tiny", "image_size": 64, "attention": "sum"},
+            "config.model.attention must be 'none' for convnext_tiny",
+        ),
+        (
+            {"backbone": "resnet18", "image_size": 64, "attention": "both"},
+            "config.model.attention must be 'none', 'parallel', 'sequential' or 'sum', got 'both'",
+        ),
+        (
+            {"backbone": "resnet18", "image_size": 64, "attention_options": {"reduction": 0}},
+            "config.model.attention_options.reduction must be",
+        ),
+        (
+            {"backbone": "resnet18", "image_size": 64, "attention_options": {"gates": "multiply"}},
+            "config.model.attention_options.gates must be a known key, got 'multiply'; did you",
         ),
         ({"backbone": "resnet18", "image_size": 64, "bands": 0}, "config.model.bands must be"),
         ({"backbone": "resnet18", "image_size": 15}, "config.model.image_size must be"),
