@@ -1,14 +1,19 @@
 """Mapping a scene: as fast as the network alone, in memory that the scene's height does not change.
 
     python benchmarks/map.py                      speed and memory at two heights, a few minutes
+    python benchmarks/map.py --only 64            speed alone, for one size of the network's input
     python benchmarks/map.py --large              also a scene of 20,000 x 20,000 pixels, 1.2 GB on
                                                   disk, about 24,000 windows
 
-Speed: all windows of a scene are read and prepared first and kept in memory; then the network
-answers them in batches (`network_s`). The whole command (`whole_s`) reads the scene, prepares the
-same windows, asks the same network and writes the map. Turns alternate, the best of each counts.
-Memory: growth of the process after the imports and the model, in a fresh process per scene.
-The network is a ResNet-18 with random weights and 45 classes; the scenes are noise.
+Speed: a first map keeps the batches that the network was asked, in memory; then the network alone
+answers these (`network`), and the whole command makes the map again (`whole`: it reads the scene,
+prepares the same windows, asks the same network and writes). Turns follow each other in one
+process, and each gives a ratio of whole to network: of the wall clock, which another process on the
+machine disturbs, and of the processor time of all threads, which says what the rest costs. The
+median over the turns is stated. Once for windows of 96 pixels that the network sees at 64, and once
+for 256 at 128. Memory (at 128): growth of the process after the imports and the model, in a fresh
+process per scene. The network is a ResNet-18 with random weights and 45 classes; the scenes are
+noise.
 """
 
 from __future__ import annotations
@@ -17,10 +22,13 @@ import argparse
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,12 +36,14 @@ from typing import Any
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results" / "map.json"
-BLOCK, CHIP, SIZE, CLASSES, BATCH = 512, 256, 128, 45, 64
+BLOCK, CLASSES, BATCH = 512, 45, 64
+CHIPS = {64: 96, 128: 256}  # side of the network's input: of the windows
+SCENES = {64: 2048, 128: 4096}  # likewise: of the scene for speed
 LARGE = 20_000
 
 
-def write_model(folder: Path) -> Path:
-    """A bundle whose windows are `CHIP` pixels, seen by the network at `SIZE`."""
+def write_model(folder: Path, size: int) -> Path:
+    """A bundle whose windows are seen by the network at `size`."""
     import pandas as pd
     import torch
 
@@ -43,13 +53,13 @@ def write_model(folder: Path) -> Path:
     from likeness.models import ModelSpec, build_embedder
 
     torch.manual_seed(0)
-    spec = ModelSpec(backbone="resnet18", image_size=SIZE)
+    spec = ModelSpec(backbone="resnet18", image_size=size)
     save_bundle(
         folder,
         build_embedder(spec, num_classes=CLASSES),
         config={"model": spec.model_dump(mode="json")},
         classes=[f"class {number}" for number in range(CLASSES)],
-        preprocessing=Preprocessing(size=SIZE, mean=[0.5] * 3, std=[0.2] * 3, chip=CHIP),
+        preprocessing=Preprocessing(size=size, mean=[0.5] * 3, std=[0.2] * 3, chip=CHIPS[size]),
         splits=pd.DataFrame(columns=["path", "label", "split", "group", "sha256"]),
         metrics={},
         provenance={"data_licence": "generated"},
@@ -96,30 +106,45 @@ def growth(predictor: Any, scene: Path, folder: Path) -> dict[str, Any]:
     return {"windows": done.windows, "wall_s": wall, "growth_mb": resident("VmHWM") - before}
 
 
+def kept_batches(predictor: Any, scene: Path, out: Path) -> list[Sequence[Any]]:
+    """What the network is asked for a map."""
+    from likeness_apps.remote_sensing.mapping.run import make_map
+
+    batches: list[Sequence[Any]] = []
+    answer = predictor.answer
+
+    def keep(prepared: Sequence[Any]) -> Any:
+        batches.append(prepared)
+        return answer(prepared)
+
+    predictor.answer = keep
+    make_map(predictor, scene, out)
+    predictor.answer = answer
+    return batches
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds of the wall clock, and of all threads' processor time."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
 def speed(predictor: Any, scene: Path, folder: Path, rounds: int) -> dict[str, Any]:
     """The network alone and the whole command in turns, on the same windows."""
-    from likeness_apps.remote_sensing.mapping import answers
     from likeness_apps.remote_sensing.mapping.run import make_map
-    from likeness_apps.remote_sensing.mapping.scene import open_scene
-    from likeness_apps.remote_sensing.mapping.windows import make_grid
 
-    with open_scene(scene, predictor.preprocessing) as source:
-        grid = make_grid(source.place.height, source.place.width, side=CHIP)
-        items = answers._items(map(answers._Reader(source, grid), range(grid.rows)), grid)
-        ready = map(partial(answers._prepare, predictor, source), items)
-        inputs = [item.input for item in ready if isinstance(item, answers._Ready)]
-    times: dict[str, list[float]] = {"network_s": [], "whole_s": []}
+    batches = kept_batches(predictor, scene, folder / "first.tif")
+    turns: dict[str, list[float]] = defaultdict(list)
     for turn in range(rounds):
-        started = time.perf_counter()
-        for first in range(0, len(inputs), BATCH):
-            predictor.answer(inputs[first : first + BATCH])
-        times["network_s"].append(time.perf_counter() - started)
-        started = time.perf_counter()
-        make_map(predictor, scene, folder / f"map-{turn}.tif")
-        times["whole_s"].append(time.perf_counter() - started)
-    best = {name: min(values) for name, values in times.items()}
-    ratio = best["whole_s"] / best["network_s"]
-    return {"windows": len(inputs), **best, "whole_over_network": ratio, "rounds": rounds}
+        network = timed(lambda: [predictor.answer(batch) for batch in batches])
+        whole = timed(partial(make_map, predictor, scene, folder / f"map-{turn}.tif"))
+        for clock, alone, all_of_it in zip(("wall", "cpu"), network, whole, strict=True):
+            turns[f"network_{clock}_s"].append(alone)
+            turns[f"whole_{clock}_s"].append(all_of_it)
+            turns[f"{clock}_whole_over_network"].append(all_of_it / alone)
+    found = {name: round(statistics.median(values), 4) for name, values in turns.items()}
+    return {"windows": sum(map(len, batches)), **found, "rounds": rounds}
 
 
 def work(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -132,20 +157,24 @@ def work(chosen: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
         folder = Path(name)
         predictor = Predictor(
-            write_model(folder / "model"), batch_size=BATCH, threads=chosen.threads
+            write_model(folder / "model", chosen.size), batch_size=BATCH, threads=chosen.threads
         )
         scene = write_scene(folder / "scene.tif", chosen.height, chosen.width)
         if chosen.job == "speed":
             found = speed(predictor, scene, folder, chosen.rounds)
         else:
-            predictor.answer([torch.zeros(3, SIZE, SIZE)] * BATCH)  # the network's own buffers
+            inputs = torch.zeros(BATCH, 3, chosen.size, chosen.size)
+            predictor.answer(list(inputs))  # the network's own buffers
             found = growth(predictor, scene, folder)
-    return {"job": chosen.job, "height": chosen.height, "width": chosen.width, **found}
+    shape = {"size": chosen.size, "chip": CHIPS[chosen.size]}
+    return {"job": chosen.job, **shape, "height": chosen.height, "width": chosen.width, **found}
 
 
-def cell(job: str, height: int, width: int, chosen: argparse.Namespace) -> dict[str, Any]:
+def cell(
+    job: str, size: int, height: int, width: int, chosen: argparse.Namespace
+) -> dict[str, Any]:
     """One measurement in a fresh process."""
-    options = {"job": job, "height": height, "width": width}
+    options = {"job": job, "size": size, "height": height, "width": width}
     options |= {key: getattr(chosen, key) for key in ("threads", "rounds", "folder")}
     words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # as the command line sets it
@@ -164,15 +193,16 @@ def cell(job: str, height: int, width: int, chosen: argparse.Namespace) -> dict[
 def main() -> None:
     """Measure, print and append."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--side", type=int, default=4096, help="pixels of the scene for speed")
+    parser.add_argument("--only", type=int, choices=tuple(CHIPS), help="speed at this size alone")
     parser.add_argument("--heights", type=int, nargs=2, default=[4096, 12288])
     parser.add_argument("--large", action="store_true", help=f"also {LARGE} x {LARGE} pixels")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="where scenes are written")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    for name, kind in (("job", str), ("height", int), ("width", int)):  # a cell's own process
-        parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # from here on: of a cell's own process
+    for name in ("size", "height", "width"):
+        parser.add_argument(f"--{name}", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.job:
         print(json.dumps(work(chosen)))
@@ -180,13 +210,15 @@ def main() -> None:
     from likeness.files import write_json
     from likeness.provenance import collect_provenance
 
-    cells = [cell("speed", chosen.side, chosen.side, chosen)]
-    cells += [cell("memory", height, 4096, chosen) for height in chosen.heights]
+    sizes = [chosen.only] if chosen.only else list(CHIPS)
+    cells = [cell("speed", size, SCENES[size], SCENES[size], chosen) for size in sizes]
+    if not chosen.only:
+        cells += [cell("memory", 128, height, 4096, chosen) for height in chosen.heights]
     if chosen.large:
-        cells.append(cell("memory", LARGE, LARGE, chosen))
+        cells.append(cell("memory", 128, LARGE, LARGE, chosen))
     record = collect_provenance(seed=0, data_hash="generated")
     record["threads"] = chosen.threads
-    setting = {"chip": CHIP, "size": SIZE, "classes": CLASSES, "batch_size": BATCH}
+    setting = {"classes": CLASSES, "batch_size": BATCH}
     earlier = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.is_file() else []
     write_json(chosen.out, [*earlier, {"cells": cells, "provenance": record, "setting": setting}])
 

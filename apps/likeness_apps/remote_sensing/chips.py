@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +19,18 @@ from torch import Tensor
 
 from likeness.data.decode import decode_full
 from likeness.data.place import Place
-from likeness.data.transforms import Preprocessing, match_bands, resize_image, to_tensor
+from likeness.data.stacks import prepare_images
+from likeness.data.transforms import Preprocessing
 from likeness.errors import require
 from likeness.files import atomic_path
-from likeness.inference.blocks import Failure, answer_block, attempt
+from likeness.inference.blocks import answer_block
 from likeness.inference.predictor import Predictor
 from likeness.threads import prefetched
 from likeness_apps.remote_sensing.mapping.scene import PixelRows, Scene, open_scene
 from likeness_apps.shell.report.data import Picture
 from likeness_apps.shell.results import TILE, eight_bit
 
-_KEPT = ("uint8", "uint16", "float32")  # other types reach the network as float32
+_TOGETHER = 16  # chips that are prepared at once
 Window = tuple[int, int, int, int]  # first column, first row, width, height
 
 
@@ -127,20 +128,19 @@ def scene_chips(predictor: Predictor, path: Path, cut: Cut) -> SceneChips:
     kept: list[_Ready] = []
     answers = [np.empty((0, predictor.embedding_dim), np.float32)]
     with open_scene(path, predictor.preprocessing) as scene:
-        stream = prefetched(
-            _chips(scene, cut, lost),
+        groups = prefetched(
+            _groups(_chips(scene, cut, lost)),
             partial(_prepare, predictor.preprocessing),
             threads=predictor.threads,
-            ahead=predictor.batch_size + predictor.threads,
+            ahead=-(-predictor.batch_size // _TOGETHER) + predictor.threads,
         )
-        with closing(stream):  # type: ignore[type-var]
+        with closing(groups):  # type: ignore[type-var]
+            stream = chain.from_iterable(groups)
             while batch := list(islice(stream, predictor.batch_size)):
-                block = answer_block(predictor, [ready.input for ready in batch])
+                block = answer_block(predictor, [tensor for _, tensor in batch])
                 lost["refused"] += int((~block.ok_B).sum())
                 answers.append(block.embeddings_BD[block.ok_B])
-                for ready, ok in zip(batch, block.ok_B, strict=True):
-                    if ok:
-                        kept.append(_Ready(ready.window, ready.valid, ready.key, None))
+                kept += [ready for (ready, _), ok in zip(batch, block.ok_B, strict=True) if ok]
         place = scene.place
     return SceneChips(
         place=place,
@@ -185,8 +185,7 @@ def file_key(preprocessing: Preprocessing, path: Path) -> str:
 
 def prepare_image(preprocessing: Preprocessing, image_HWC: np.ndarray) -> Tensor:
     """What the network takes; raises DecodeError if the bands are not the model's."""
-    matched_HWC = match_bands(image_HWC, preprocessing.bands)
-    return to_tensor(resize_image(matched_HWC, preprocessing), preprocessing)
+    return prepare_images([image_HWC], preprocessing)[0]
 
 
 def window_picture(path: Path, window: Window) -> Picture | None:
@@ -225,12 +224,11 @@ class _Chip:
     pixels_HWC: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Ready:
     window: Window
     valid: float
     key: str
-    input: Tensor | Failure | None
 
 
 def _chips(scene: Scene, cut: Cut, lost: dict[str, int]) -> Iterator[_Chip]:
@@ -266,15 +264,16 @@ def _cut_out(scene: Scene, strip: PixelRows, top: int, window: Window) -> tuple[
     """A window of a strip that begins at pixel row `top`, and its share of pixels with data."""
     col, row, width, height = window
     inside = np.s_[row - top : row - top + height, col : col + width]
-    image_YXB, valid_YX = strip.pixels_YXB[inside], strip.valid_YX[inside]
-    missing_YXB = scene.missing(image_YXB) | ~valid_YX[..., None]
-    if image_YXB.dtype.name not in _KEPT:
-        image_YXB = image_YXB.astype(np.float32)
-    if missing_YXB.any():
-        image_YXB = np.where(missing_YXB, np.float32(np.nan), image_YXB.astype(np.float32))
-    return np.ascontiguousarray(image_YXB), float(valid_YX.mean())
+    image_YXB = np.ascontiguousarray(scene.image(strip, inside))
+    return image_YXB, float(strip.valid_YX[inside].mean())
 
 
-def _prepare(preprocessing: Preprocessing, chip: _Chip) -> _Ready:
-    made = attempt(partial(prepare_image, preprocessing), chip.pixels_HWC)
-    return _Ready(chip.window, chip.valid, pixel_key(chip.pixels_HWC), made)
+def _groups(chips: Iterator[_Chip]) -> Iterator[list[_Chip]]:
+    while group := list(islice(chips, _TOGETHER)):
+        yield group
+
+
+def _prepare(preprocessing: Preprocessing, chips: list[_Chip]) -> list[tuple[_Ready, Tensor]]:
+    tensors = prepare_images([chip.pixels_HWC for chip in chips], preprocessing)
+    ready = [_Ready(chip.window, chip.valid, pixel_key(chip.pixels_HWC)) for chip in chips]
+    return list(zip(ready, tensors, strict=True))

@@ -134,13 +134,19 @@ def to_tensor(
     """`(x / scale - mean) / std` per band; NaN and infinity (no data) become 0, the mean."""
     # torch warns of arrays that cannot be written to, such as Pillow's
     pixels = torch.from_numpy(np.require(image_HWC.transpose(2, 0, 1), requirements=["C", "W"]))
-    std = torch.tensor(preprocessing.std, dtype=torch.float32)[:, None, None]
-    mean = torch.tensor(preprocessing.mean, dtype=torch.float32)[:, None, None]
-    scaled = pixels.to(torch.float32, copy=True)
-    scaled.mul_(1.0 / (preprocessing.scale * std)).sub_(mean / std)
+    scaled = normalise_(pixels.to(torch.float32, copy=True), preprocessing)
     if image_HWC.dtype.kind == "f":
         torch.nan_to_num_(scaled, nan=0.0, posinf=0.0, neginf=0.0)
     return scaled
+
+
+def normalise_(
+    pixels: Float32[Tensor, "*N C H W"], preprocessing: Preprocessing
+) -> Float32[Tensor, "*N C H W"]:
+    """`(x / scale - mean) / std` per band, in place."""
+    std = torch.tensor(preprocessing.std, dtype=torch.float32)[:, None, None]
+    mean = torch.tensor(preprocessing.mean, dtype=torch.float32)[:, None, None]
+    return pixels.mul_(1.0 / (preprocessing.scale * std)).sub_(mean / std)
 
 
 def augment(

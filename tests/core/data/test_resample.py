@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from likeness.data.resample import resample
+from likeness.data.resample import resample, resample_stack
 from likeness.data.transforms import Augmentation, Preprocessing, augment, resize_image
 
 NAN = np.float32(np.nan)
@@ -150,3 +150,57 @@ def test_resizing_does_not_write_into_its_input():
     resize_image(image, preprocessing)
     augment(image, Augmentation(), np.random.default_rng(0), size=16)
     np.testing.assert_array_equal(image, before)
+
+
+def stack_of(image, tall, wide):
+    """One image through `resample_stack`, twice beside another one."""
+    other = np.zeros_like(image)
+    stack = torch.from_numpy(np.stack([image, other, image])).permute(0, 3, 1, 2)
+    first, _, last = resample_stack(stack, tall, wide).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_array_equal(first, last)
+    return first
+
+
+def whole_image_by_pillow(image, tall, wide):
+    """In 8-bit steps, each band alone."""
+    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(image, -1, 0)]
+    method = Image.Resampling.BILINEAR
+    return np.dstack([np.asarray(plane.resize((wide, tall), method)) for plane in planes])
+
+
+@pytest.mark.parametrize("bands", [1, 3, 4])
+@pytest.mark.parametrize("levels", [256, 2])
+@pytest.mark.parametrize(
+    ("side", "size"), [(96, 64), (256, 128), (100, 64), (256, 224), (60, 64), (171, 168)]
+)
+def test_a_stack_is_what_pillow_does_but_for_a_level_now_and_then(side, size, bands, levels):
+    image = np.random.default_rng(0).integers(0, levels, (side, side, bands)) * (
+        255 // (levels - 1)
+    )
+    image = image.astype(np.uint8)
+    found = stack_of(image, size, size)
+    apart = np.abs(found.astype(int) - whole_image_by_pillow(image, size, size))
+    assert found.dtype == np.uint8
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 0.02
+
+
+@settings(max_examples=60, deadline=None)
+@given(sides, sides, sides, sides)
+def test_a_stack_of_any_shape_is_never_more_than_a_level_off(height, width, tall, wide):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    apart = stack_of(image, tall, wide).astype(int) - whole_image_by_pillow(image, tall, wide)
+    assert np.abs(apart).max() <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(sides, sides, sides, sides, st.sampled_from(["uint8", "uint16", "float32"]))
+def test_a_stack_of_many_bands_is_filtered_in_floats(height, width, tall, wide, dtype):
+    image = np.random.default_rng(0).integers(0, 200, (height, width, 5)).astype(dtype)
+    found = stack_of(image, tall, wide)
+    wanted = by_pillow(image, tall, wide, (0, 0, width, height))
+    if dtype == "float32":
+        np.testing.assert_allclose(found, wanted, atol=2e-3)
+    else:
+        assert (found == np.rint(found)).all()
+        assert np.abs(found - wanted).max() <= 0.5 + 2e-3

@@ -1,7 +1,7 @@
 """The network's answers to all windows of a scene, some rows of windows at a time.
 
-Legend: R = rows of windows, C = columns of windows, K = classes, B = bands, S = window side,
-X = the scene's width, Y = pixel rows.
+Legend: R = rows of windows, C = columns of windows, K = classes, X = the scene's width, Y = pixel
+rows.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from likeness.data.transforms import match_bands, resize_image, to_tensor
+from likeness.data.stacks import prepare_images
 from likeness.inference.predictor import Predictor
 from likeness.threads import prefetched
 from likeness_apps.remote_sensing.mapping.scene import Block, PixelRows, Scene
 from likeness_apps.remote_sensing.mapping.windows import Grid
 
-_KEPT = ("uint8", "uint16", "float32")  # other types reach the network as float32, as in training
+TOGETHER = 16  # windows that are prepared at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +51,19 @@ class _NewRows:
 
 
 @dataclass(frozen=True, eq=False)
-class _Window:
+class _Windows:
+    """Some windows of one row, and the pixels that they are cut from."""
+
     row: int
-    column: int
-    pixels_SSB: Shaped[np.ndarray, "S S B"]
-    valid_SS: Bool[np.ndarray, "S S"]
+    columns: list[int]
+    strip: PixelRows
 
 
 @dataclass(frozen=True, eq=False)
 class _Ready:
     row: int
-    column: int
-    input: Tensor
+    columns: list[int]
+    inputs: list[Tensor]
 
 
 def answer_rows(
@@ -92,15 +93,15 @@ def answer_rows(
     strips = prefetched(rows, _Reader(scene, grid), threads=1, ahead=1)
     ready = prefetched(
         _items(strips, grid),
-        partial(_prepare, predictor, scene),
+        partial(_prepare, predictor, scene, grid),
         threads=predictor.threads,
-        ahead=predictor.batch_size + predictor.threads,
+        ahead=-(-predictor.batch_size // min(TOGETHER, grid.columns)) + predictor.threads,
     )
     with closing(strips), closing(ready):  # type: ignore[type-var]
         part = _Builder(predictor, grid)
         for item in ready:
             if isinstance(item, _Ready):
-                part.add_window(item)
+                part.add_windows(item)
                 continue
             if len(part.begun) == per_part:
                 yield part.finish()
@@ -134,36 +135,33 @@ def _joined(above: PixelRows, skip: int, below: PixelRows) -> PixelRows:
     return PixelRows(
         np.concatenate([above.pixels_YXB[skip:], below.pixels_YXB]),
         np.concatenate([above.valid_YX[skip:], below.valid_YX]),
+        np.concatenate([above.whole_YX[skip:], below.whole_YX]),
         below.unreadable,
     )
 
 
 def _items(
     strips: Iterable[tuple[_NewRows, PixelRows]], grid: Grid
-) -> Iterator[_NewRows | _Window]:
-    """For each row of windows its mark, then the windows that hold data."""
+) -> Iterator[_NewRows | _Windows]:
+    """For each row of windows its mark, then the windows that hold data, a few at a time."""
     for new, strip in strips:
         yield new
-        for column, left in enumerate(grid.lefts_C.tolist()):
-            inside = slice(left, left + grid.side)
-            valid_SS = strip.valid_YX[:, inside]
-            if valid_SS.any():
-                yield _Window(new.row, column, strip.pixels_YXB[:, inside], valid_SS)
+        valid_X = np.asarray(strip.valid_YX.any(axis=0))
+        lefts = enumerate(grid.lefts_C.tolist())
+        columns = [column for column, left in lefts if valid_X[left : left + grid.side].any()]
+        for first in range(0, len(columns), TOGETHER):
+            yield _Windows(new.row, columns[first : first + TOGETHER], strip)
 
 
-def _prepare(predictor: Predictor, scene: Scene, item: _NewRows | _Window) -> _NewRows | _Ready:
-    """A window as the network takes it, by the same steps as an image file; thread-safe."""
+def _prepare(
+    predictor: Predictor, scene: Scene, grid: Grid, item: _NewRows | _Windows
+) -> _NewRows | _Ready:
+    """Windows as the network takes them, by the same steps as image files; thread-safe."""
     if isinstance(item, _NewRows):
         return item
-    preprocessing = predictor.preprocessing
-    image_SSB = item.pixels_SSB
-    missing_SSB = scene.missing(image_SSB)
-    if not item.valid_SS.all():
-        missing_SSB |= ~item.valid_SS[:, :, None]
-    if missing_SSB.any() or image_SSB.dtype.name not in _KEPT:
-        image_SSB = np.where(missing_SSB, np.float32(np.nan), image_SSB.astype(np.float32))
-    image_SSB = resize_image(match_bands(image_SSB, preprocessing.bands), preprocessing)
-    return _Ready(item.row, item.column, to_tensor(image_SSB, preprocessing))
+    lefts = grid.lefts_C[item.columns].tolist()
+    images = [scene.image(item.strip, np.s_[:, left : left + grid.side]) for left in lefts]
+    return _Ready(item.row, item.columns, prepare_images(images, predictor.preprocessing))
 
 
 class _Builder:
@@ -171,15 +169,16 @@ class _Builder:
 
     def __init__(self, predictor: Predictor, grid: Grid) -> None:
         self._predictor, self._grid = predictor, grid
-        self._waiting: list[_Ready] = []
+        self._waiting: list[tuple[tuple[int, int], Tensor]] = []
         self._answered: dict[tuple[int, int], np.ndarray] = {}
         self.begun: list[_NewRows] = []
 
-    def add_window(self, window: _Ready) -> None:
-        """Ask the network once there is a batch."""
-        self._waiting.append(window)
-        if len(self._waiting) == self._predictor.batch_size:
-            self._ask()
+    def add_windows(self, windows: _Ready) -> None:
+        """Ask the network whenever there is a batch."""
+        for column, tensor in zip(windows.columns, windows.inputs, strict=True):
+            self._waiting.append(((windows.row, column), tensor))
+            if len(self._waiting) == self._predictor.batch_size:
+                self._ask()
 
     def finish(self) -> Part:
         """Ask for the rest and put everything in its place."""
@@ -194,7 +193,7 @@ class _Builder:
         return Part(answers_RCK, valid_YX, tuple(unreadable))
 
     def _ask(self) -> None:
-        answers = self._predictor.answer([window.input for window in self._waiting])
-        for window, answer_K in zip(self._waiting, answers.probabilities_NC, strict=True):
-            self._answered[window.row, window.column] = answer_K
+        places, inputs = zip(*self._waiting, strict=True)
+        answers = self._predictor.answer(inputs)
+        self._answered.update(zip(places, answers.probabilities_NC, strict=True))
         self._waiting.clear()

@@ -25,6 +25,7 @@ from likeness.data.transforms import Preprocessing
 from likeness.errors import UserError, require
 
 RESOLUTION_TOLERANCE = 1.25  # a scene may be finer or coarser than the training images by this
+_KEPT = ("uint8", "uint16", "float32")
 _MIB = 2**20
 Block = tuple[int, int, int, int]  # column, row, width, height of a block of the file, in pixels
 
@@ -38,11 +39,13 @@ class PixelRows:
             cut from these rows several times, and then lie in memory as images do.
         valid_YX: False where no band holds a measurement: the no-data value or nan in all of them,
             masked, transparent, or not readable.
+        whole_YX: True where every band holds one.
         unreadable: the blocks of the file that could not be read.
     """
 
     pixels_YXB: Shaped[np.ndarray, "Y X B"]
     valid_YX: Bool[np.ndarray, "Y X"]
+    whole_YX: Bool[np.ndarray, "Y X"]
     unreadable: tuple[Block, ...] = ()
 
 
@@ -77,7 +80,7 @@ class Scene:
         """The pixel rows [first, stop); what cannot be read is no data, and named."""
         whole = Window(0, first, self.place.width, stop - first)
         try:
-            return PixelRows(*self._read_window(whole))
+            return self._read_window(whole)
         except RasterioError:
             return self._read_by_blocks(first, stop)
 
@@ -86,7 +89,7 @@ class Scene:
         tall, wide = self._dataset.block_shapes[self.bands[0] - 1]
         shape = (stop - first, self.place.width)
         pixels_YXB = np.zeros((*shape, len(self.bands)), self._dataset.dtypes[self.bands[0] - 1])
-        valid_YX = np.zeros(shape, bool)
+        valid_YX, whole_YX = np.zeros(shape, bool), np.zeros(shape, bool)
         unreadable: list[Block] = []
         for top in range(first // tall * tall, stop, tall):
             low, high = max(top, first), min(top + tall, stop)
@@ -95,24 +98,40 @@ class Scene:
                 inside = np.s_[low - first : high - first, left : left + width]
                 try:
                     read = self._read_window(Window(left, low, width, high - low))
-                    pixels_YXB[inside], valid_YX[inside] = read
+                    pixels_YXB[inside] = read.pixels_YXB
+                    valid_YX[inside], whole_YX[inside] = read.valid_YX, read.whole_YX
                 except RasterioError:
                     height = min(tall, self.place.height - top)
                     unreadable.append((left, top, width, height))
-        return PixelRows(pixels_YXB, valid_YX, tuple(unreadable))
+        return PixelRows(pixels_YXB, valid_YX, whole_YX, tuple(unreadable))
 
-    def _read_window(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    def _read_window(self, window: Window) -> PixelRows:
         pixels_BYX = self._dataset.read(self.bands, window=window)
-        valid_YX = np.ones(pixels_BYX.shape[1:], bool)
-        if pixels_BYX.dtype.kind == "f" or self.nodata is not None:
-            valid_YX = np.asarray(~self.missing(pixels_BYX).all(axis=0))
+        missing_BYX = self._missing(pixels_BYX)
+        valid_YX = np.asarray(~missing_BYX.all(axis=0))
+        whole_YX = np.asarray(~missing_BYX.any(axis=0))
         # Masks of their own, beside the no-data value: alpha, or a mask for all bands.
         flags = self._dataset.mask_flag_enums[self.bands[0] - 1]
         if MaskFlags.alpha in flags or MaskFlags.per_dataset in flags:
-            valid_YX &= self._dataset.read_masks(self.bands[0], window=window) > 0
-        return np.ascontiguousarray(np.moveaxis(pixels_BYX, 0, -1)), valid_YX
+            unmasked_YX = self._dataset.read_masks(self.bands[0], window=window) > 0
+            valid_YX, whole_YX = valid_YX & unmasked_YX, whole_YX & unmasked_YX
+        pixels_YXB = np.ascontiguousarray(np.moveaxis(pixels_BYX, 0, -1))
+        return PixelRows(pixels_YXB, valid_YX, whole_YX)
 
-    def missing(self, pixels: Shaped[np.ndarray, "*any"]) -> Bool[np.ndarray, "*any"]:
+    def image(self, strip: PixelRows, inside: tuple[slice, slice]) -> Shaped[np.ndarray, "H W B"]:
+        """A part of some rows as an image file would give it: nan where there is no data.
+
+        A view where nothing is missing; types that the network's preparation does not know become
+        float32, as in training.
+        """
+        image_HWB = strip.pixels_YXB[inside]
+        if strip.whole_YX[inside].all():
+            kept = image_HWB.dtype.name in _KEPT
+            return image_HWB if kept else image_HWB.astype(np.float32)
+        missing_HWB = self._missing(image_HWB) | ~strip.valid_YX[inside][..., None]
+        return np.where(missing_HWB, np.float32(np.nan), image_HWB.astype(np.float32))
+
+    def _missing(self, pixels: Shaped[np.ndarray, "*any"]) -> Bool[np.ndarray, "*any"]:
         """Where pixels hold the no-data value, or nan."""
         nodata = np.nan if self.nodata is None else self.nodata
         if pixels.dtype.kind == "f":

@@ -1,0 +1,66 @@
+"""Many images made ready for the network at once: a fraction of the cost of one after the other.
+
+Legend: N = images of one size and type, H height, W width, C bands, S side of the network's input.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Shaped
+from torch import Tensor
+
+from likeness.data.resample import resample_stack
+from likeness.data.transforms import (
+    Preprocessing,
+    match_bands,
+    normalise_,
+    resize_image,
+    to_tensor,
+)
+
+
+def prepare_images(
+    images: Sequence[Shaped[np.ndarray, "_ _ _"]], preprocessing: Preprocessing
+) -> list[Float32[Tensor, "C S S"]]:
+    """What `to_tensor(resize_image(match_bands(image)))` gives for each, in the same order.
+
+    Square images of one size and type go together; `resample_stack` says how little their pixels
+    differ. Others, and those with holes (values that are not finite), are made one by one.
+
+    Args:
+        images: (H, W, C) each, of uint8, uint16 or float32.
+        preprocessing: the model's.
+
+    Raises:
+        DecodeError: if an image has another number of bands than the network takes.
+    """
+    matched = [match_bands(image_HWC, preprocessing.bands) for image_HWC in images]
+    inputs: dict[int, Tensor] = {}
+    alike: dict[tuple[tuple[int, ...], np.dtype], list[int]] = defaultdict(list)
+    for place, image_HWC in enumerate(matched):
+        if _is_plain(image_HWC):
+            alike[image_HWC.shape, image_HWC.dtype].append(place)
+        else:
+            inputs[place] = to_tensor(resize_image(image_HWC, preprocessing), preprocessing)
+    for places in alike.values():
+        stack_NHWC = np.stack([matched[place] for place in places])
+        inputs.update(zip(places, _inputs(stack_NHWC, preprocessing), strict=True))
+    return [inputs[place] for place in range(len(matched))]
+
+
+def _is_plain(image_HWC: np.ndarray) -> bool:
+    """Whether it is a square, which no preprocessing crops, of nothing but numbers."""
+    height, width, _ = image_HWC.shape
+    return height == width and (image_HWC.dtype.kind != "f" or bool(np.isfinite(image_HWC).all()))
+
+
+def _inputs(stack_NHWC: np.ndarray, preprocessing: Preprocessing) -> Tensor:
+    """Writes to the stack where it is float32 and of the network's size."""
+    pixels_NCHW = torch.from_numpy(stack_NHWC).permute(0, 3, 1, 2)
+    pixels_NCSS = resample_stack(pixels_NCHW, preprocessing.size, preprocessing.size)
+    values_NCSS = pixels_NCSS.to(torch.float32, memory_format=torch.contiguous_format)
+    return normalise_(values_NCSS, preprocessing)
