@@ -65,10 +65,10 @@ def check(
     Errors: unreadable or unusable files (missing, truncated, no image, other band counts or number
     types than most, no valid pixel), a picture or a group in several splits, a class with one
     image. Warnings: foreign files, grey among colour, no-data pixels, constant or tiny images,
-    images without a CRS among others with one, several ground resolutions, duplicates within a
-    split or where there are no splits, near duplicates, and equal pictures with different labels.
-    A perceptual hash can err, so near duplicates never are errors; mirrored, turned or shifted
-    copies are not found.
+    images without a CRS among others with one, several ground resolutions, frames that are left
+    out, text that a file says is burned in, duplicates within a split or where there are no splits,
+    near duplicates, and equal pictures with different labels. A perceptual hash can err, so near
+    duplicates never are errors; mirrored, turned or shifted copies are not found.
 
     Args:
         manifest: what to check.
@@ -187,6 +187,8 @@ def _file_findings(
             advice = "nothing, if it is meant; the band's mean stands in"
             message = f"{record.empty_share:.1%} of the values are NaN, infinite or no-data"
             yield Finding("warning", "no-data", path, message, advice)
+        for remark in record.remarks:
+            yield Finding("warning", remark.code, path, remark.message, remark.advice)
 
 
 def _place_findings(table: pd.DataFrame) -> Iterator[Finding]:

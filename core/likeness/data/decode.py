@@ -5,6 +5,7 @@ Legend: H height, W width, C bands.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +23,7 @@ from likeness.data.decoded import (
     first_line,
     unnamed,
 )
+from likeness.data.dicom import by_dicom, is_dicom
 from likeness.data.raster import by_folder, by_rasterio, raster_names
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 
+logging.getLogger("PIL").setLevel(logging.INFO)  # its debug lines quote the texts in EXIF tags
 MAX_FILE_BYTES = 2**30
 # Only raster formats whose decoder is part of Pillow itself; EPS and the like start programs.
 _FORMATS = (
@@ -65,10 +68,10 @@ def decode(
     """Decode an image.
 
     JPEG, PNG, BMP, GIF (first frame), WebP, PPM and JPEG 2000 by Pillow; TIFF with any number of
-    bands and 16-bit PNG by rasterio. Palettes become RGB, EXIF orientation is applied, alpha is
-    dropped unless it is asked for by its number, grey stays one band. A folder of single-band TIFFs
-    is one image: bands in the order of the file names, on the finest grid among those that are read
-    (nearest neighbour).
+    bands and 16-bit PNG by rasterio; DICOM (first frame) by pydicom. Palettes become RGB, EXIF
+    orientation is applied, alpha is dropped unless it is asked for by its number, grey stays one
+    band. A folder of single-band TIFFs is one image: bands in the order of the file names, on the
+    finest grid among those that are read (nearest neighbour).
 
     Args:
         source: a file, its bytes, or a folder of single-band TIFFs.
@@ -104,7 +107,10 @@ def decode_full(
             return by_rasterio(data, bands)
         if band_folder.is_pack(data):
             return by_folder(data, bands)
-        whole = _by_pillow(data, min_side, alpha=bands is not None)
+        if is_dicom(data):
+            whole = by_dicom(data)
+        else:
+            whole = _by_pillow(data, min_side, alpha=bands is not None)
         return whole if bands is None else whole.chosen(bands)
     except DecodeError as error:
         if path is None:
@@ -124,6 +130,8 @@ def band_names(source: Path | str) -> tuple[str, ...]:
             return raster_names(data)
         if band_folder.is_pack(data):
             return tuple(name for name, _ in band_folder.unpack(data))
+        if is_dicom(data):
+            return by_dicom(data).names
         return _by_pillow(data, 1, alpha=True).names
     except DecodeError as error:
         raise DecodeError(error.reason, source) from error

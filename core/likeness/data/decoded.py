@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Shaped
@@ -28,6 +29,14 @@ class DecodeError(UserError):
         super().__init__(f"image must be readable, got {str(path or 'bytes')!r}: {reason}")
 
 
+class Remark(NamedTuple):
+    """What a person should know of how a file was read: kind in kebab-case, what, and advice."""
+
+    code: str
+    message: str
+    advice: str
+
+
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """An image and what its file says of it.
@@ -39,6 +48,7 @@ class Decoded:
         dtype: the type of the numbers in the file, `uint8`, `int16`, `float64`, ...
         names: what the file calls each band that was read, "" where it has no name.
         place: where the image lies; None if the file does not say.
+        remarks: what else to know of it, such as frames that were left out.
     """
 
     pixels_HWC: Shaped[np.ndarray, "H W C"]
@@ -47,6 +57,7 @@ class Decoded:
     dtype: str
     names: tuple[str, ...]
     place: Place | None = None
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def measured_HWC(self) -> Shaped[np.ndarray, "H W C"]:

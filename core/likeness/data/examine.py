@@ -16,7 +16,7 @@ from jaxtyping import Bool, Shaped, UInt8
 from PIL import Image
 
 from likeness.data.decode import Decoded, DecodeError, decode_full, read_bytes
-from likeness.data.decoded import pixel_type
+from likeness.data.decoded import Remark, pixel_type
 
 THUMB = 16  # side of the thumbnails that confirm a near duplicate, in pixels
 
@@ -41,6 +41,7 @@ class Examined:
         thumb: `THUMB` x `THUMB` grey values.
         constant: whether every pixel has the same value.
         empty_share: share of the values that are no measurement, in [0, 1].
+        remarks: what else to know of how it was read.
     """
 
     sha256: str = ""
@@ -61,6 +62,7 @@ class Examined:
     thumb: bytes = bytes(THUMB * THUMB)
     constant: bool = False
     empty_share: float = 0.0
+    remarks: tuple[Remark, ...] = ()
 
 
 def examine(path: Path, bands: Sequence[int] | None = None) -> Examined:
@@ -103,6 +105,7 @@ def examine(path: Path, bands: Sequence[int] | None = None) -> Examined:
         thumb.tobytes(),
         bool(values.size and values.min() == values.max()),
         empty,
+        decoded.remarks,
     )
 
 

@@ -36,7 +36,7 @@ SPLIT_NAMES = {
 IMAGE_SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff"),
-        *(".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".j2k"),
+        *(".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".j2k", ".dcm", ".dicom"),
     )
 )
 TABLE_SUFFIXES = frozenset((".csv", ".tsv", ".parquet", ".pq"))
@@ -79,6 +79,10 @@ class Manifest:
         """The same set with other rows or columns."""
         return replace(self, table=table.reset_index(drop=True))
 
+    def with_findings(self, *findings: Finding) -> Manifest:
+        """The same set with more findings."""
+        return replace(self, findings=sort_findings((*self.findings, *findings)))
+
     def rows(self, split: str) -> pd.DataFrame:
         """The rows of one split; their index is the position in `table`.
 
@@ -101,7 +105,7 @@ class Manifest:
 
 def build(
     root: Path,
-    columns: Mapping[str, Sequence[Any]],
+    columns: Mapping[str, Sequence[Any] | np.ndarray],
     layout: str,
     findings: Sequence[Finding] = (),
     *,
@@ -339,9 +343,21 @@ def load_frame(source: Path) -> pd.DataFrame:
     require(source.is_file(), "table", "an existing .csv or .parquet file", str(source))
     suffix = source.suffix.lower()
     require(suffix in TABLE_SUFFIXES, "table", "a .csv or .parquet file", str(source))
+    if suffix in (".csv", ".tsv"):
+        return load_csv(source)
     try:
-        if suffix in (".parquet", ".pq"):
-            return pd.read_parquet(source)
+        return pd.read_parquet(source)
+    except (OSError, ValueError) as error:
+        raise _unreadable(source, error) from error
+
+
+def load_csv(source: Path) -> pd.DataFrame:
+    """A text table (comma, semicolon or tab; UTF-8; all cells text), whatever its name ends in.
+
+    Raises:
+        UserError: if it is no such file or cannot be read.
+    """
+    try:
         with source.open(encoding="utf-8-sig") as handle:
             header = handle.readline()
         separator = max(",;\t", key=header.count)
@@ -358,12 +374,16 @@ def load_frame(source: Path) -> pd.DataFrame:
         if not isinstance(frame.index, pd.RangeIndex):  # pandas took the first cells for an index
             raise ValueError("rows with more cells than the header")
     except (OSError, ValueError, pd.errors.EmptyDataError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{source} must be a readable table, got {reason}") from error
+        raise _unreadable(source, error) from error
     twice = {name for name in names if name and names.count(name) > 1}
     # pandas would call the second one `label.1`
     require(not twice, source.name, "a table with one column per name", names)
     return frame.rename(columns=lambda name: str(name).strip())
+
+
+def _unreadable(source: Path, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UserError(f"{source} must be a readable table, got {reason}")
 
 
 def _texts(column: pd.Series) -> list[str]:

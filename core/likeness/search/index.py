@@ -125,7 +125,9 @@ class Index:
         self, query_BD: np.ndarray, k: int, keep: int, only: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Faiss's scores of its `keep` best, and the k best of these by exact distance."""
-        rough_BT, column_BT = self._flat.search(query_BD, keep, params=only)
+        # Once anybody has imported faiss.contrib.torch_utils, `search` knows no params.
+        search = getattr(self._flat, "search_numpy", self._flat.search)
+        rough_BT, column_BT = search(query_BD, keep, params=only)
         row_M = np.repeat(np.arange(len(query_BD)), keep)
         exact_M = pair_distances(query_BD, self._gallery_GD, row_M, column_BT.ravel(), self.space)
         distances_BT = exact_M.reshape(column_BT.shape)

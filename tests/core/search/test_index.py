@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import faiss
 import numpy as np
@@ -85,6 +87,22 @@ def test_chosen_rows_are_searched_as_if_there_were_no_others(tmp_path, space, qu
     rule = f"between 1 and {within.sum()}, the chosen rows of the index"
     with pytest.raises(UserError, match=f"^k must be {rule}"):
         index.search(gallery[:2], int(within.sum()) + 1, within_G=within)
+
+
+def test_chosen_rows_are_searched_beside_libraries_that_change_faiss(tmp_path):
+    """pytorch-metric-learning imports torch_utils, whose `search` takes no selection."""
+    build(tmp_path / "index", embeddings())
+    code = (
+        "import sys, numpy as np, faiss.contrib.torch_utils\n"
+        "from likeness.search.index import open_index\n"
+        "index = open_index(sys.argv[1])\n"
+        "within = np.arange(300) % 2 == 0\n"
+        "query = np.ones((2, 16), np.float32)\n"
+        "print((index.search(query, 5, within_G=within).indices_QK % 2).sum())\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "index")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "0", done.stderr
 
 
 def test_what_is_kept(tmp_path):

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from likeness.data.band_folder import band_files
 from likeness.data.findings import Finding
 from likeness.data.manifest import Manifest, build, join_labels, split_name, unlabelled_findings
+from likeness.data.split_lists import apply_lists, as_list
 from likeness.errors import UserError, require
-from likeness_apps.remote_sensing.layouts.lists import apply_lists, as_list
 
 NAME = "bigearthnet-s2"
 BANDS = (

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from likeness.data.class_folders import outside_finding
 from likeness.data.findings import Finding
 from likeness.data.manifest import Manifest, build
+from likeness.data.split_lists import lines_of
 from likeness.errors import require
-from likeness_apps.remote_sensing.layouts.folders import outside_finding
-from likeness_apps.remote_sensing.layouts.lists import lines_of
 
 NAME = "brazilian-coffee"
 CLASSES = ("coffee", "noncoffee")

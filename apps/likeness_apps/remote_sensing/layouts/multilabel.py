@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from likeness.data.class_folders import outside_finding
 from likeness.data.findings import Finding
 from likeness.data.manifest import Manifest, build, join_labels, unlabelled_findings
-from likeness.errors import UserError, require
-from likeness_apps.remote_sensing.layouts.folders import outside_finding
-from likeness_apps.remote_sensing.layouts.lists import lines_of
+from likeness.data.split_lists import lines_of
+from likeness.data.truth import by_stem, flag, missing_image_finding
+from likeness.errors import require
 
 NAME = "uc-merced-multilabel"
 LABELS = (
@@ -61,15 +61,12 @@ def read(source: Path, table: str, images: Sequence[str]) -> Manifest:
             no image that is there, or an image is there or listed twice.
     """
     labels, findings = _labels(source / table, table)
-    place = _by_stem(images)
+    place = by_stem(images)
     found = {stem: path for stem, path in place.items() if stem in labels or _IMAGE.match(stem)}
     missing = [stem for stem in labels if stem not in found]
     some = next(iter(labels), "no line")
     require(len(missing) < len(labels), table, "about images in the folder", some)
-    if missing:
-        message = f"{len(missing)} names are no image of the set; the first is {missing[0]!r}"
-        advice = "add the images, or remove the lines"
-        findings.append(Finding("warning", "list-without-image", table, message, advice))
+    findings += missing_image_finding(table, missing)
     kept = set(found.values())
     findings += [outside_finding(path) for path in images if path not in kept]
     root = os.path.commonpath([PurePosixPath(path).parent for path in kept])
@@ -78,16 +75,6 @@ def read(source: Path, table: str, images: Sequence[str]) -> Manifest:
     findings += unlabelled_findings(paths, cells)
     columns = {"path": paths, "label": cells}
     return build(source.absolute() / root, columns, NAME, findings, multilabel=True)
-
-
-def _by_stem(images: Sequence[str]) -> dict[str, str]:
-    """Path by name without ending, which the table uses."""
-    paths: defaultdict[str, list[str]] = defaultdict(list)
-    for path in images:
-        paths[PurePosixPath(path).stem].append(path)
-    for stem, found in paths.items():
-        require(len(found) == 1, f"image {stem!r}", "there once", ", ".join(found))
-    return {stem: found[0] for stem, found in paths.items()}
 
 
 def _labels(path: Path, name: str) -> tuple[dict[str, str], list[Finding]]:
@@ -104,7 +91,7 @@ def _labels(path: Path, name: str) -> tuple[dict[str, str], list[Finding]]:
         stem = PurePosixPath(cells[0].strip()).stem
         require(stem not in labels, where, "about an image that no other is about", stem)
         chosen = zip(names, cells[1:], strict=True)
-        labels[stem] = join_labels(label for label, cell in chosen if _flag(cell, where))
+        labels[stem] = join_labels(label for label, cell in chosen if flag(cell, where))
     return labels, findings
 
 
@@ -123,12 +110,3 @@ def _header(cells: Sequence[str], table: str) -> tuple[Sequence[str], list[Findi
     message = "the header does not name the 17 labels; columns are taken in the published order"
     advice = f"check that they are {' '.join(LABELS)}"
     return LABELS, [Finding("warning", "unknown-header", table, message, advice)]
-
-
-def _flag(cell: str, where: str) -> bool:
-    try:
-        value = float(cell)
-    except ValueError:
-        raise UserError(f"{where} must be of 0 and 1, got {cell!r}") from None
-    require(value in (0.0, 1.0), where, "of 0 and 1", cell)
-    return value == 1.0

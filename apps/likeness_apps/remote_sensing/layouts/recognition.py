@@ -18,9 +18,9 @@ from likeness.data.manifest import (
     read_table,
     walk,
 )
+from likeness.data.split_lists import apply_lists, as_list
 from likeness.errors import require
 from likeness_apps.remote_sensing.layouts import bigearthnet, coffee, folders, multilabel
-from likeness_apps.remote_sensing.layouts.lists import apply_lists, as_list, with_findings
 
 
 def recognise(path: Path | str, *, labelled: bool = True) -> Manifest:
@@ -64,6 +64,6 @@ def recognise(path: Path | str, *, labelled: bool = True) -> Manifest:
     else:
         manifest = folders.read(source, images)
         others, unread = multilabel.set_aside(others)
-        manifest = with_findings(manifest, *unread)
+        manifest = manifest.with_findings(*unread)
     manifest = apply_lists(manifest, source, lists)
-    return with_findings(manifest, *foreign_findings(others))
+    return manifest.with_findings(*foreign_findings(others))

@@ -6,10 +6,9 @@ import csv
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from likeness.data.findings import Finding, sort_findings
+from likeness.data.findings import Finding
 from likeness.data.manifest import SPLITS, Manifest, split_name
 
 _LIST = re.compile(r"^(?:(?P<family>.*)[-_])?(?P<split>[a-z]+)\.(?:txt|csv)$", re.IGNORECASE)
@@ -41,7 +40,7 @@ def apply_lists(manifest: Manifest, source: Path, lists: Mapping[str, tuple[str,
         message = f"several ways to split, none of the lists is used: {names}"
         advice = "keep one family of lists, or give a table with a split column"
         finding = Finding("warning", "split-lists-unused", "", message, advice)
-        return with_findings(manifest, finding)
+        return manifest.with_findings(finding)
     (chosen,) = families.values()
     rows = _row_index(manifest)
     split_of: dict[int, str] = {}
@@ -56,18 +55,13 @@ def apply_lists(manifest: Manifest, source: Path, lists: Mapping[str, tuple[str,
                 doubled.append(name)
         findings += _list_findings(path, unknown, doubled)
     if any(finding.level == "error" for finding in findings) or not split_of:
-        return with_findings(manifest, *findings)
+        return manifest.with_findings(*findings)
     splits = [split_of.get(row, "") for row in range(len(manifest.table))]
     if splits.count(""):
         message = f"{splits.count('')} images are in none of the split lists"
         advice = "add them to a list; without a split they are not used"
         findings.append(Finding("warning", "not-in-a-list", "", message, advice))
-    return with_findings(manifest.with_table(manifest.table.assign(split=splits)), *findings)
-
-
-def with_findings(manifest: Manifest, *findings: Finding) -> Manifest:
-    """The set with more findings."""
-    return replace(manifest, findings=sort_findings((*manifest.findings, *findings)))
+    return manifest.with_table(manifest.table.assign(split=splits)).with_findings(*findings)
 
 
 def lines_of(path: Path) -> list[tuple[int, str]]:
