@@ -12,13 +12,15 @@ import typer
 from likeness.errors import UserError, require
 from likeness_apps.shell.commands import command
 from likeness_apps.shell.grammar import (
-    Data,
     Device,
     Images,
     Limit,
     Model,
     Out,
+    OutIndex,
+    Protocol,
     Quiet,
+    SplitName,
     domain_of,
 )
 
@@ -120,8 +122,8 @@ def evaluate(
     column: Annotated[
         str, typer.Option(help="Attribute of the polygons with the class name.")
     ] = "label",
-    split: Annotated[str, typer.Option(help="test, val, train or all.")] = "test",
-    protocol: Annotated[str | None, typer.Option(help="A named protocol.")] = None,
+    split: SplitName = "test",
+    protocol: Protocol = None,
     images: Images = False,
     batch_size: Limit = 64,
     device: Device = "cpu",
@@ -137,7 +139,7 @@ def evaluate(
     if reference is not None:
         from likeness_apps.remote_sensing.reference import evaluate_map
 
-        require(data is None, "DATA", "left out with --reference", data)
+        require(data is None, "DATA", "left out with --reference", str(data))
         evaluate_map(domain, model, reference, out, column=column, quiet=quiet)
         return
     from likeness_apps.shell.evaluate import evaluate as body
@@ -162,8 +164,10 @@ def evaluate(
 def index(
     context: typer.Context,
     model: Model,
-    data: Data,
-    out: Out,
+    data: Annotated[
+        Path, typer.Argument(help="A data set, an image, or a folder or table of images.")
+    ],
+    out: OutIndex,
     chip: Annotated[
         int | None, typer.Option(min=1, help="Cut scenes into chips of so many pixels.")
     ] = None,

@@ -112,7 +112,7 @@ def rows_in_box(rows: pd.DataFrame, box: Box, box_crs: str = LONGITUDES) -> Bool
         UserError: if the box is empty, its system unknown, or no row has a place.
     """
     west, south, east, north = box
-    degrees = _in_degrees(box_crs)
+    degrees = _in_degrees(box_crs, "box-crs")
     rule = "west,south,east,north with west < east and south < north"
     require(np.isfinite(box).all() and south < north, "box", rule, box)
     require(west < east or (degrees and west != east), "box", rule, box)
@@ -206,14 +206,16 @@ def _placed(rows: pd.DataFrame) -> np.ndarray:
     return np.asarray((rows["crs"] != "") & (rows["footprint"] != ""), dtype=bool)
 
 
-def _in_degrees(crs: str) -> bool:
+def _in_degrees(crs: str, name: str = "crs") -> bool:
+    from rasterio import Env
     from rasterio.crs import CRS
     from rasterio.errors import CRSError
 
     try:
-        return bool(CRS.from_string(crs).is_geographic)
+        with Env():  # else PROJ writes a sentence of its own
+            return bool(CRS.from_string(crs).is_geographic)
     except CRSError as error:
-        raise UserError(f"crs must be a known reference system, got {crs!r}") from error
+        raise UserError(f"{name} must be a known reference system, got {crs!r}") from error
 
 
 def _beyond_180(longitude_P: np.ndarray, owner_P: np.ndarray, count: int) -> np.ndarray:

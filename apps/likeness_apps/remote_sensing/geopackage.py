@@ -102,10 +102,12 @@ def read_polygons(
     try:
         about = pyogrio.read_info(str(path))
         fields = [str(name) for name in about["fields"]]
+        require(about["features"], "polygons", "a layer of polygons", f"{path} without any")
         require(column in fields, "column", f"one of {', '.join(fields) or 'none'}", column)
         _, _, wkb_N, (values_N,) = pyogrio.raw.read(str(path), columns=[column])
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-        raise UserError(f"polygons must be a readable vector file, got {path}: {error}") from error
+        reason = str(error).split(".;")[0]  # behind it, advice about drivers
+        raise UserError(f"polygons must be a readable vector file, got {path}: {reason}") from error
     geometries_N = shapely.from_wkb(np.full(len(values_N), None) if wkb_N is None else wkb_N)
     kinds = set(shapely.get_type_id(geometries_N)) - {-1}  # -1: a row without a geometry
     wanted = {shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON}

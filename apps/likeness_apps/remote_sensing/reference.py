@@ -6,6 +6,7 @@ Legend: C = classes, G = groups (polygons, or blocks of a reference raster).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ ASSUMPTION = (
     "the map, stratified by its classes. Polygons that somebody chose to draw are no such sample: "
     "then the numbers describe the polygons, and the map only as far as these resemble it."
 )
+MIN_GROUPS = 5  # of every reference class, for an interval that draws groups
 INTERVALS = (
     "Pixels of one group (a polygon, or a block of a reference raster) are alike, so low and high "
-    "come from drawing whole groups. The analytical interval and standard error count every pixel "
-    "as an independent unit: they are right where a group is one pixel, else too narrow."
+    f"come from drawing whole groups, where every class has at least {MIN_GROUPS} of them. The "
+    "analytical interval and standard error count every pixel as an independent unit: they are "
+    "right where a group is one pixel, else too narrow."
 )
 
 
@@ -79,7 +82,7 @@ def evaluate_map(
     counts_CC = np.asarray(found.groups.sum(axis=0)).reshape(len(names), len(names))
     counts_CC = counts_CC.astype(np.int64)
     estimated = area_accuracy(counts_CC, found.hectares_C)
-    drawn = _by_groups(found, estimated, counts_CC)
+    drawn = _by_groups(found, estimated, counts_CC, kind)
     facts = {"app": domain.name, "map": map_tif.name, "reference": reference.name}
     metrics = facts | _metrics(names, counts_CC, found, estimated, drawn, kind)
     _write_tables(out, names, counts_CC, estimated, metrics)
@@ -90,8 +93,13 @@ def evaluate_map(
     return metrics
 
 
-def _by_groups(found: Tally, estimated: AreaAccuracy, counts_CC: np.ndarray) -> dict[str, Interval]:
-    """Bootstrap intervals that draw whole polygons (or blocks): overall, users/0, areas/0, ..."""
+def _by_groups(
+    found: Tally, estimated: AreaAccuracy, counts_CC: np.ndarray, kind: str
+) -> dict[str, Interval]:
+    """Bootstrap intervals that draw whole polygons (or blocks): overall, users/0, areas/0, ...
+
+    None where a reference class lies in fewer than `MIN_GROUPS` of them.
+    """
     weights_C = area.stratum_weights(counts_CC, found.hectares_C)
     proportions = _Proportions(len(weights_C), weights_C)
     total = float(found.hectares_C[estimated.sampled_C].sum())
@@ -106,7 +114,23 @@ def _by_groups(found: Tally, estimated: AreaAccuracy, counts_CC: np.ndarray) -> 
         statistics[f"users/{number}"] = of_class(area.users_accuracy, number, 1.0)
         statistics[f"producers/{number}"] = of_class(area.producers_accuracy, number, 1.0)
         statistics[f"areas/{number}"] = of_class(area.area_shares, number, total)
-    return intervals(found.groups, statistics, DEFAULT)
+    drawn = intervals(found.groups, statistics, DEFAULT)
+    fewest = _fewest_groups(found.groups, len(weights_C))
+    if fewest >= MIN_GROUPS:
+        return drawn
+    # A draw that misses the only polygon of a class leaves nothing but errors in its stratum.
+    reason = f"a class has reference in {fewest} {kind}, where {MIN_GROUPS} are needed"
+    return {
+        name: replace(interval, low=np.nan, high=np.nan, replicates=0, reason=reason)
+        for name, interval in drawn.items()
+    }
+
+
+def _fewest_groups(groups: Any, classes: int) -> int:
+    """In how many groups the class with the fewest has a reference pixel."""
+    to_reference = np.tile(np.eye(classes, dtype=np.int64), (classes, 1))
+    counts_C = np.asarray((groups @ to_reference > 0).sum(axis=0)).ravel()
+    return int(counts_C[counts_C > 0].min())
 
 
 class _Proportions:
@@ -240,10 +264,14 @@ def _show(metrics: dict[str, Any], *, quiet: bool) -> None:
             figure(record["producers"]),
         )
         for record in metrics["per_class"]
+        if record["mapped_pixels"] or record["reference_pixels"]
     ]
     columns = ("class", "mapped ha", "estimated ha", "user's", "producer's")
     title = f"Overall accuracy {figure(metrics['overall_accuracy'])}"
     show_table(title, columns, rows, numeric=columns[1:], quiet=quiet)
+    reason = metrics["overall_accuracy"]["reason"]
+    if reason:
+        say(f"no intervals over {metrics['sampling']['group']}: {reason}", quiet=quiet)
     missing = metrics["map_area"]["classes_without_reference"]
     if missing:
         share = metrics["map_area"]["share_of_sampled_classes"]

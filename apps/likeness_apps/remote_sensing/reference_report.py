@@ -22,7 +22,7 @@ _PAPER, _FAINT, _RIGHT, _WRONG = "#faf9f6", "#d9d6cf", "#1c6bb0", "#c44414"
 _STYLE = """
 .maps{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:1rem}
 .maps figure{margin:0}.maps img{width:100%;image-rendering:pixelated;border:1px solid var(--line)}
-.ink{display:inline-block;width:.9em;height:.9em;border-radius:3px;vertical-align:-.1em}
+.ink{white-space:nowrap}.ink::before{content:"";margin-right:.35em;display:inline-block;width:.9em;height:.9em;border-radius:3px;vertical-align:-.1em}
 """
 
 
@@ -96,8 +96,9 @@ def _pictures(metrics: Mapping[str, Any], found: Tally) -> Markup:
     told_YX = (truth_YX >= 0) & (classes_YX >= 0)
     verdict_YX[told_YX] = np.where(classes_YX == truth_YX, 2, 3)[told_YX]
     legend = Markup(" ").join(
-        Markup('<span class="ink m{}"></span> {}').format(number, name)
+        Markup('<span class="ink m{}">{}</span>').format(number, name)
         for number, name in enumerate(metrics["classes"])
+        if metrics["per_class"][number]["mapped_pixels"]
     )
     marks = Markup(
         '<span class="key right">right</span> <span class="key wrong">wrong</span> '
@@ -117,15 +118,25 @@ def _pictures(metrics: Mapping[str, Any], found: Tally) -> Markup:
 
 
 def _matrix(metrics: Mapping[str, Any]) -> Markup:
-    names = metrics["classes"]
-    counts = np.array(metrics["confusion"]["counts"]).T
+    seen = [place for place, record in enumerate(metrics["per_class"]) if _occurs(record)]
+    names = [metrics["classes"][place] for place in seen]
+    counts = np.array(metrics["confusion"]["counts"]).T[np.ix_(seen, seen)]
     rows = [
         [name, *(f"{count:,}" for count in row), f"{row.sum():,}"]
         for name, row in zip(names, counts, strict=True)
     ]
     rows.append(["all", *(f"{count:,}" for count in counts.sum(axis=0)), f"{counts.sum():,}"])
-    lead = "Reference pixels: the map's classes go down, the reference's across."
+    lead = "Reference pixels: the map's classes go down, the reference's across." + _unseen(metrics)
     return _table(lead, ["map \\ reference", *names, "all"], rows)
+
+
+def _occurs(record: Mapping[str, Any]) -> bool:
+    return bool(record["mapped_pixels"] or record["reference_pixels"])
+
+
+def _unseen(metrics: Mapping[str, Any]) -> str:
+    missing = [record["class"] for record in metrics["per_class"] if not _occurs(record)]
+    return f" Neither holds {', '.join(missing)}." if missing else ""
 
 
 def _areas(metrics: Mapping[str, Any]) -> Markup:
@@ -138,6 +149,7 @@ def _areas(metrics: Mapping[str, Any]) -> Markup:
             _with_ends(record["producers"], "{:.3f}"),
         ]
         for record in metrics["per_class"]
+        if _occurs(record)
     ]
     lead = (
         "Area in hectares: as mapped, and as the reference says it is (error-adjusted). Below "
@@ -179,7 +191,7 @@ def _painted(numbers_YX: np.ndarray, colours: Sequence[str]) -> np.ndarray:
 
 def _swatches(count: int) -> str:
     pairs = enumerate(class_colours(count))
-    return "".join(f".ink.m{number}{{background:{light}}}" for number, (light, _) in pairs)
+    return "".join(f".ink.m{number}::before{{background:{light}}}" for number, (light, _) in pairs)
 
 
 def _finite(value: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""What the data decide where the person did not: the model's bands, the classes of a batch."""
+"""What follows where the person did not decide: bands, classes of a batch, warm-up of a trial."""
 
 from __future__ import annotations
 
@@ -11,6 +11,29 @@ from likeness.sampling.factory import ClassBalancedSpec
 from likeness.training.spec import RunSpec
 from likeness_apps.shell.console import say
 from likeness_apps.shell.data import Prepared
+
+
+def fit_warmup(
+    raw: dict[str, Any], *, config: str | None, changes: Sequence[str], quiet: bool = False
+) -> dict[str, Any]:
+    """Half the run as warm-up, where a shipped configuration has more than a short trial lasts.
+
+    Args:
+        raw: the configuration with its changes, not yet checked.
+        config: see `adapt`.
+        changes: see `adapt`.
+        quiet: say nothing.
+    """
+    epochs, schedule = raw.get("epochs"), raw.get("schedule")
+    if _wrote(config, changes, "schedule") or not isinstance(schedule, dict):
+        return raw
+    warmup = schedule.get("warmup_epochs", 0)
+    if not isinstance(epochs, int) or not 0 < epochs < warmup:
+        return raw
+    half = epochs / 2
+    told = f"schedule.warmup_epochs={half:g} instead of {warmup:g}"
+    say(f"A run of so few epochs is a trial: {told}", quiet=quiet)
+    return {**raw, "schedule": {**schedule, "warmup_epochs": half}}
 
 
 def adapt(
@@ -36,10 +59,15 @@ def adapt(
         UserError: if the person asked for other bands than the images have.
     """
     spec = _with_bands(spec, prepared.bands, raw["model"].get("bands"))
-    own_file = config is not None and Path(config).suffix in (".yaml", ".yml")
-    if own_file or any(change.strip().startswith("sampler") for change in changes):
+    if _wrote(config, changes, "sampler"):
         return spec
     return _with_classes(spec, len(prepared.manifest.classes), quiet=quiet)
+
+
+def _wrote(config: str | None, changes: Sequence[str], group: str) -> bool:
+    """Whether the person wrote these options, in a file or on the command line."""
+    own_file = config is not None and Path(config).suffix in (".yaml", ".yml")
+    return own_file or any(change.strip().startswith(group) for change in changes)
 
 
 def _with_bands(spec: RunSpec, bands: int, given: int | None) -> RunSpec:

@@ -5,6 +5,7 @@ Shapes: Q = queries, D = embedding dimension.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,11 +166,19 @@ def _write(found: pd.DataFrame, out: Path) -> None:
 
 def _show(found: pd.DataFrame, name: HitName, *, quiet: bool) -> None:
     shown = found.head(50)
+    names = _short_names(shown["query"].tolist())
     rows = [
-        (Path(str(hit.query)).name, hit.rank, f"{hit.distance:.4f}", hit.label, name(hit))
-        for hit in shown.itertuples()
+        (query, hit.rank, f"{hit.distance:.4f}", hit.label, name(hit))
+        for query, hit in zip(names, shown.itertuples(), strict=True)
     ]
     columns = ("query", "rank", "distance", "label", "path")
     show_table("Nearest", columns, rows, numeric=("rank", "distance"), quiet=quiet)
     if len(found) > len(shown):
         say(f"{len(found) - len(shown)} more rows; use --out for all", quiet=quiet)
+
+
+def _short_names(queries: Sequence[str]) -> list[str]:
+    """Without the folder that all share: `a.tif`, or `forest/a.tif` where there are several."""
+    folders = {os.path.dirname(query) for query in queries}
+    shared = os.path.commonpath(folders) if folders else ""
+    return [os.path.relpath(query, shared or ".") for query in queries]

@@ -13,6 +13,7 @@ import pandas as pd
 from likeness.data.bands import first_names, resolve_bands
 from likeness.data.blocks import blocks_of
 from likeness.data.checks import CheckResult, check, drop_unreadable
+from likeness.data.findings import condense
 from likeness.data.manifest import Manifest
 from likeness.errors import UserError, require
 from likeness.provenance import hash_table
@@ -91,6 +92,8 @@ def prepare(
     kept, dropped = drop_unreadable(checked.table, names=manifest.names)
     for line in dropped:
         say(f"left out: {line}", quiet=quiet)
+    for finding in condense(item for item in manifest.findings if item.level == "error"):
+        say(finding.line(), quiet=quiet)
     labelled = labelled_rows(kept, quiet=quiet)
     classes = manifest.with_table(labelled).classes
     require(len(classes) >= 2, "data", "images of at least two classes", ", ".join(classes) or 0)

@@ -98,13 +98,16 @@ def read_features(path: Path, rows: int) -> np.ndarray:
     require(path.is_file(), "predictions", "an existing .npy file", str(path))
     try:
         features_ND = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"predictions must be a .npy of numbers, got {path}: {error}") from None
+    except (OSError, ValueError, EOFError):  # what numpy says is advice to trust the file
+        raise UserError(f"predictions must be a .npy of numbers, got {path}") from None
     array = isinstance(features_ND, np.ndarray)  # a .npz by another name gives something else
     fits = array and features_ND.ndim == 2 and features_ND.dtype.kind == "f"
     got = f"{features_ND.shape} of {features_ND.dtype}" if array else "several arrays"
     rule = f"a float array of {rows} rows, one per row of truth"
     require(fits and len(features_ND) == rows, "predictions", rule, got)
+    finite_N = np.isfinite(features_ND).all(axis=1)
+    got = f"row {int(finite_N.argmin()) + 1} that is not"
+    require(finite_N.all(), "predictions", "finite in every row", got)
     found: np.ndarray = features_ND
     return found
 

@@ -17,7 +17,10 @@ from likeness_apps.shell.domain import Domain
 Data = Annotated[Path, typer.Argument(help="A data set in a known layout, or a CSV/Parquet table.")]
 Model = Annotated[Path, typer.Argument(help="A bundle (model directory) or a run.")]
 Input = Annotated[Path, typer.Argument(help="A folder, a table with `path`, or one image.")]
-Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
+Out = Annotated[Path, typer.Option("--out", help="Where to write; new, or an empty directory.")]
+OutIndex = Annotated[
+    Path, typer.Option("--out", help="Where to write; an older index there is replaced.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar, no table.")]
 Images = Annotated[
     bool, typer.Option("--include-images", help="Put small pictures into report.html.")
@@ -27,6 +30,12 @@ Limit = Annotated[
     typer.Option(min=1, help="Images that are decoded and embedded at once.", show_default=True),
 ]
 
+SplitName = Annotated[
+    str, typer.Option(help="The part of the model's own data: test, val, train or all.")
+]
+Protocol = Annotated[
+    str | None, typer.Option(help="Refuse a model of any other split; `train` names them.")
+]
 Device = Annotated[
     str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, mps; auto chooses.")
 ]
@@ -44,11 +53,13 @@ def sample(
     context: typer.Context,
     out: Annotated[Path, typer.Argument(help="A new directory.")],
     layout: Annotated[
-        str | None, typer.Option(help="The public layout; each application has a usual one.")
+        str | None, typer.Option(help="The public layout: see above; by default the first.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the generator.")] = 0,
 ) -> None:
     """Write a small generated data set in a real public layout.
+
+    Layouts: LAYOUTS.
 
     Example: likeness APP sample /tmp/scenes
     """
@@ -81,11 +92,16 @@ def train(
     data: Data,
     out: Out,
     config: Annotated[
-        str | None, typer.Option("--config", help="A shipped configuration or a YAML file.")
+        str | None,
+        typer.Option(
+            "--config",
+            help="A shipped configuration (a wrong name lists all) or a YAML file; by default "
+            "one that fits the labels: see above.",
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change one key: a.b=c; write --set again for the next."),
+        typer.Option("--set", help="Change one key: --set a.b=c; once for each key."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log there.")] = False,
@@ -93,6 +109,10 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a model on a data set and write a run with its report.
+
+    Configuration: CONFIGS.
+
+    Published splits, for --set data.protocol=NAME: PROTOCOLS.
 
     Example: likeness APP train DATA --out runs/first --set epochs=10
     """
@@ -117,8 +137,8 @@ def evaluate(
     model: Model,
     data: Data,
     out: Out,
-    split: Annotated[str, typer.Option(help="test, val, train or all.")] = "test",
-    protocol: Annotated[str | None, typer.Option(help="A named protocol.")] = None,
+    split: SplitName = "test",
+    protocol: Protocol = None,
     images: Images = False,
     batch_size: Limit = 64,
     device: Device = "cpu",
@@ -152,7 +172,9 @@ def score(
         Path, typer.Argument(help="Table of labels or class columns, or a .npy of features.")
     ],
     out: Out,
-    protocol: Annotated[str | None, typer.Option(help="A named protocol.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="The published split that was scored; `train` names them.")
+    ] = None,
     fold: Annotated[
         int | None, typer.Option(min=1, help="The fold that was tested, for `pool`.")
     ] = None,
@@ -176,7 +198,7 @@ def predict(
     context: typer.Context,
     model: Model,
     source: Input,
-    out: Out,
+    out: Annotated[Path, typer.Option("--out", help="A new .csv or .parquet file.")],
     batch_size: Limit = 64,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -199,7 +221,7 @@ def embed(
     context: typer.Context,
     model: Model,
     source: Input,
-    out: Out,
+    out: Annotated[Path, typer.Option("--out", help="A new .parquet or .npy file.")],
     batch_size: Limit = 64,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -220,7 +242,7 @@ def index(
     context: typer.Context,
     model: Model,
     data: Data,
-    out: Out,
+    out: OutIndex,
     batch_size: Limit = 64,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -314,4 +336,20 @@ def add_commands(
 
     remember.__doc__ = app.info.help
     for name, body in ({body.__name__: body for body in SHARED} | dict(own or {})).items():
-        app.command(name=name, help=(body.__doc__ or "").replace("APP", domain.name))(body)
+        app.command(name=name, help=_help(body, domain))(body)
+
+
+def _help(body: Callable[..., None], domain: Domain) -> str:
+    """The text of a command, with what the application calls things."""
+    several = domain.multilabel_config
+    chosen = f"{domain.default_config} unless --config says another"
+    words = {
+        "APP": domain.name,
+        "LAYOUTS": ", ".join(domain.samples),
+        "CONFIGS": chosen + (f" (several labels per image: {several})" if several else ""),
+        "PROTOCOLS": ", ".join(domain.protocols) or "none",
+    }
+    text = body.__doc__ or ""
+    for word, meaning in words.items():
+        text = text.replace(word, meaning)
+    return text

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
+
+import pandas as pd
 
 from likeness.data.checks import CheckResult, check
 from likeness.data.findings import condense, findings_table
@@ -54,9 +57,7 @@ def inspect(domain: Domain, data: Path, *, out: Path | None = None, quiet: bool 
         manifest.with_table(checked.table).write_csv(out / "manifest.csv")
     _show_set(manifest, checked, quiet=quiet)
     for finding in condense(findings):  # a line each: a path in a narrow cell cannot be copied
-        where = f"{finding.path}: " if finding.path else ""
-        text = f"{finding.level}: {where}{finding.message} ({finding.advice})"
-        say(text, quiet=quiet)
+        say(finding.line(), quiet=quiet)
     errors = sum(finding.level == "error" for finding in findings)
     say(f"errors: {errors}, warnings: {len(findings) - errors}", quiet=quiet)
     return 1 if errors else 0
@@ -92,10 +93,29 @@ def _show_set(manifest: Manifest, checked: CheckResult, *, quiet: bool) -> None:
             *([("labels per image", _tally(sizes_of))] if manifest.multilabel else []),
             ("groups", table["group"].nunique()),
             ("splits", ", ".join(f"{name}: {count}" for name, count in splits.items())),
+            *([("folds", _folds(table["fold"]))] if "fold" in table else []),
             ("sizes", common + (f", {len(sizes) - 3} more sizes" if len(sizes) > 3 else "")),
+            *([("georeferenced", _places(good))] if (good["crs"] != "").any() else []),
         ],
         quiet=quiet,
     )
+
+
+def _folds(fold: pd.Series) -> str:
+    """`1: 10 images, 2: 10 images`; of many folds the first."""
+    counts = fold.fillna("").astype(str).replace("", "none").value_counts().sort_index()
+    shown = ", ".join(f"{name}: {count} images" for name, count in counts.head(10).items())
+    return shown + (f", {len(counts) - 10} more" if len(counts) > 10 else "")
+
+
+def _places(good: pd.DataFrame) -> str:
+    """`20 images, EPSG:32632, 10 m per pixel`: what is usual among images that know their place."""
+    placed = good[good["crs"] != ""]
+    systems = placed["crs"].value_counts()
+    more = f" and {len(systems) - 1} more" if len(systems) > 1 else ""
+    metres = placed["resolution"].median()
+    size = f", {metres:.3g} m per pixel" if math.isfinite(metres) else ""
+    return f"{len(placed)} images, {systems.index[0]}{more}{size}"
 
 
 def _tally(sizes: Counter[int]) -> str:

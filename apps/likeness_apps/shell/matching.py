@@ -37,10 +37,18 @@ def content_hashes(manifest: Manifest, *, quiet: bool) -> list[str]:
 
 def split_of(manifest: Manifest, bundle: Bundle, hashes: Iterable[str]) -> pd.Series:
     """The saved split of every row by content, "" for a picture that the model never knew."""
+    return _saved_cells(bundle, "split", _saved_rows(manifest, bundle, hashes))
+
+
+def _saved_rows(manifest: Manifest, bundle: Bundle, hashes: Iterable[str]) -> list[int]:
     saved = bundle.splits
-    rows = match_rows(hashes, manifest.table["path"], saved["sha256"], saved["path"])
-    splits = saved["split"].tolist()
-    return pd.Series([splits[row] if row >= 0 else "" for row in rows], dtype=str)
+    return match_rows(hashes, manifest.table["path"], saved["sha256"], saved["path"])
+
+
+def _saved_cells(bundle: Bundle, column: str, rows: Iterable[int]) -> pd.Series:
+    """A column of the saved splits, row by row; "" where there is none."""
+    cells = bundle.splits[column].tolist()
+    return pd.Series([cells[row] if row >= 0 else "" for row in rows], dtype=str)
 
 
 def match_rows(
@@ -99,21 +107,27 @@ def select_rows(
 ) -> tuple[pd.DataFrame, str]:
     """The rows to measure, in order and under their own index, and the name of their split.
 
+    A picture of the model's own data has the group that it had in training: groups may be blocks
+    on the ground, of which the data set itself knows nothing.
+
     Raises:
         UserError: if there are none.
     """
+    rows = _saved_rows(manifest, bundle, hashes)
+    groups = _saved_cells(bundle, "group", rows).set_axis(manifest.table.index)
+    table = manifest.table.assign(group=groups.where(groups != "", manifest.table["group"]))
     if split == "all":
-        return labelled_rows(manifest.table, quiet=quiet), "all"
-    found = split_of(manifest, bundle, hashes)
+        return labelled_rows(table, quiet=quiet), "all"
+    found = _saved_cells(bundle, "split", rows)
     if (found == split).any():
         missing = int((bundle.splits["split"] == split).sum()) - int((found == split).sum())
         if missing:
             say(f"{missing} images of the model's {split} split are not in the data", quiet=quiet)
         labelled = (manifest.table["label"] != "").to_numpy()
-        return manifest.table[labelled & (found == split).to_numpy()], split
+        return table[labelled & (found == split).to_numpy()], split
     if split == "test" and not (found != "").any():
         # A set that the model never saw is one test set, labels and all.
-        return labelled_rows(manifest.table, quiet=quiet), EXTERNAL
+        return labelled_rows(table, quiet=quiet), EXTERNAL
     seen = ", ".join(f"{count} of {name}" for name, count in found.value_counts().items() if name)
     raise UserError(
         f"data must hold pictures of the model's {split} split, got {seen or 'none of any split'}"

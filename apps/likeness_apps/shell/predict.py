@@ -54,6 +54,8 @@ def _write(
     with progress(f"{domain.name}: {work.__name__}", quiet=quiet) as advance:
         written = work(predictor, source, out, on_progress=advance)
     told = f"{written.ok} ok, {written.errors} failed"
+    if written.errors:
+        told += " (column reason says why)"
     if written.resumed:
         told += f", {written.resumed} of them from an earlier call"
     if written.left_out:

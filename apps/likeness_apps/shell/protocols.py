@@ -106,6 +106,10 @@ def _require_its_data(manifest: Manifest, protocol: Protocol, name: str) -> None
     require(not layouts or manifest.layout in layouts, name, rule, manifest.layout)
     rule = "a set of images with several labels" if protocol.multilabel else "one label per image"
     require(manifest.multilabel == protocol.multilabel, name, rule, manifest.layout)
+    if not isinstance(protocol.split, Share):
+        broken = [f"{f.path}: {f.message}" for f in manifest.findings if f.level == "error"]
+        got = broken[0] if broken else ""
+        require(not broken, name, "as published, every list and image of it", got)
 
 
 def _by_shares(table: pd.DataFrame, spec: DataSpec, seed: int) -> pd.DataFrame:

@@ -75,6 +75,11 @@ def score(
     stated = stated_score(domain, protocol, fold)
     require_new(out)
     multilabel = multilabel or (truth.is_file() and tells_several(truth))
+    if protocol is not None:
+        forms = {True: "several", False: "one"}
+        wanted = domain.protocols[protocol].multilabel
+        rule = f"{forms[wanted]} label{'s' * wanted} per image"
+        require(multilabel == wanted, f"truth of protocol {protocol}", rule, forms[multilabel])
     true = read_truth(truth, multilabel=multilabel)
     features_ND = None
     if predictions.suffix == ".npy":

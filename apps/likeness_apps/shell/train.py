@@ -38,7 +38,7 @@ from likeness.training.loop import FitResult, fit
 from likeness.training.run import TrainingData
 from likeness.training.spec import RunSpec
 from likeness_apps.shell import configs
-from likeness_apps.shell.adapt import adapt
+from likeness_apps.shell.adapt import adapt, fit_warmup
 from likeness_apps.shell.console import figure, progress, say, show_table
 from likeness_apps.shell.data import Prepared, prepare
 from likeness_apps.shell.domain import Domain
@@ -112,7 +112,7 @@ def train(
         domain: the application.
         data: a data set in a known layout, or a table.
         out: the run directory.
-        config: a shipped name or a YAML file; None takes the domain's default.
+        config: a shipped name or a YAML file; None takes the domain's for this kind of labels.
         changes: `a.b=c` items.
         resume: continue a stopped run.
         tensorboard: log there too.
@@ -126,10 +126,13 @@ def train(
         UserError: for a mistake in configuration or data, or a run directory that exists.
     """
     _require_place(out, resume=resume)
-    raw = configs.load(domain.folder, config or domain.default_config, changes)
-    spec = parse(RunSpec, raw)
     manifest = domain.recognise(data)
     fitting = domain.multilabel_config if manifest.multilabel else domain.default_config
+    if config is None and manifest.multilabel and fitting:
+        say(f"Several labels per image: --config {fitting}", quiet=quiet)
+    raw = configs.load(domain.folder, config or fitting or domain.default_config, changes)
+    raw = fit_warmup(raw, config=config, changes=changes, quiet=quiet)
+    spec = parse(RunSpec, raw)
     require_fit(spec, task_of(manifest.classes, multilabel=manifest.multilabel), fitting)
     prepared = prepare(domain, manifest, spec.data, seed=spec.seed, quiet=quiet)
     spec = adapt(spec, prepared, raw=raw, config=config, changes=changes, quiet=quiet)

@@ -83,8 +83,8 @@ def load_image(
         says so of any pixel.
 
     Raises:
-        DecodeError: naming the file, if it cannot be decoded, has other bands, or numbers of
-            another type than `preprocessing.dtype`.
+        DecodeError: naming the file, if it cannot be decoded, has other bands, numbers of
+            another type than `preprocessing.dtype`, or not one valid pixel.
     """
     side = preprocessing.size if side is None else side
     decoded = decode_full(path, min_side=side, bands=preprocessing.band_numbers)
@@ -93,6 +93,8 @@ def load_image(
         if wanted is not None and found != wanted:
             raise DecodeError(f"{found} pixels where {wanted} are expected")
         image_HWC = match_bands(decoded.measured_HWC, preprocessing.bands)
+        if image_HWC.dtype.kind == "f" and not np.isfinite(image_HWC).any():
+            raise DecodeError("no valid pixel")
     except DecodeError as error:
         raise DecodeError(error.reason, None if isinstance(path, bytes) else path) from None
     return resize_image(image_HWC, preprocessing, side=side)

@@ -32,6 +32,11 @@ class Finding:
     message: str
     advice: str
 
+    def line(self) -> str:
+        """For a person: `error: a/b.tif: the file is empty (replace or remove it)`."""
+        where = f"{self.path}: " if self.path else ""
+        return f"{self.level}: {where}{self.message} ({self.advice})"
+
 
 def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Errors first, then by code, path and message."""

@@ -41,6 +41,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 TABLE_SUFFIXES = frozenset((".csv", ".tsv", ".parquet", ".pq"))
 SEPARATOR = "|"  # between the labels of one image
+_FLAGS = {"0", "1", "0.0", "1.0", "True", "False"}  # cells of a column that is a label
 _SYSTEM = frozenset(("__macosx", "thumbs.db", "desktop.ini"))
 _ESCAPED = re.compile(r"\\udc[89a-f][0-9a-f]")  # what `walk` makes of bytes that are no UTF-8
 
@@ -175,8 +176,9 @@ def read_table(path: Path | str, *, labelled: bool = True) -> Manifest:
     `path` and `label` are needed, `split` and `group` are optional, further columns are kept: as
     text from CSV, typed from Parquet. Paths are relative to the table's folder. A multi-label set
     has, instead of `label`, a column `labels` with `|` between the names, or one column of 0 and 1
-    for each label (two at least; then every further column of only 0 and 1 is a label). A row
-    without any label stays in the table, unlabelled, with a warning.
+    for each label (two at least; then every further column of only 0 and 1 is a label, and one that
+    is so but for a few rows is told as an error). A row without any label stays in the table,
+    unlabelled, with a warning.
 
     Args:
         path: a file that ends in .csv, .tsv, .parquet or .pq.
@@ -190,7 +192,7 @@ def read_table(path: Path | str, *, labelled: bool = True) -> Manifest:
     source = Path(path)
     frame = load_frame(source)
     require(frame.columns.is_unique, source.name, "a table with one column per name", list(frame))
-    frame, multilabel = _gather_labels(frame, source.name)
+    frame, multilabel, findings = _gather_labels(frame, source.name)
     needed = ["path", "label"] if labelled else ["path"]
     for name in needed:
         if name not in frame.columns:
@@ -203,12 +205,11 @@ def read_table(path: Path | str, *, labelled: bool = True) -> Manifest:
     }
     root = source.absolute().parent
     columns["path"] = _check_paths(columns["path"], root, source.name)
-    findings: list[Finding] = []
     if labelled and "" in columns["label"]:
         row = columns["label"].index("") + 1
         if not multilabel:
             raise UserError(f"label in row {row} of {source.name} must be given, got ''")
-        findings = unlabelled_findings(columns["path"], columns["label"])
+        findings += unlabelled_findings(columns["path"], columns["label"])
     if "split" in columns:
         columns["split"] = _check_splits(columns["split"], source.name)
     return build(root, columns, "table", findings, multilabel=multilabel)
@@ -224,30 +225,48 @@ def unlabelled_findings(paths: Sequence[str], labels: Sequence[str]) -> list[Fin
     ]
 
 
-def _gather_labels(frame: pd.DataFrame, table: str) -> tuple[pd.DataFrame, bool]:
-    """The table with one column `label`, and whether it is a multi-label set."""
+def _gather_labels(frame: pd.DataFrame, table: str) -> tuple[pd.DataFrame, bool, list[Finding]]:
+    """The table with one column `label`, whether it is a multi-label set, and what is odd."""
     if "label" in frame.columns:
-        return frame, False
+        return frame, False, []
     if "labels" in frame.columns:
         cells = [
             join_labels(name.strip() for name in cell.split(SEPARATOR) if name.strip())
             for cell in _texts(frame["labels"])
         ]
-        return frame.drop(columns="labels").assign(label=cells), True
-    flags = {name: _flags(frame[name]) for name in frame.columns if name not in COLUMNS}
+        return frame.drop(columns="labels").assign(label=cells), True, []
+    taken = (*COLUMNS, "fold")
+    flags = {name: _flags(frame[name]) for name in frame.columns if name not in taken}
     known = {str(name): column for name, column in flags.items() if column is not None}
     if len(known) < 2:
-        return frame, False
+        return frame, False, []
+    others = [name for name, column in flags.items() if column is None]
+    odd = [found for name in others if (found := _almost_flags(frame[name], table))]
     matrix_NL = np.stack(list(known.values()), axis=1)
     names = np.array(list(known), dtype=object)
     cells = [join_labels(names[row_L]) for row_L in matrix_NL]
-    return frame.drop(columns=list(known)).assign(label=cells), True
+    return frame.drop(columns=list(known)).assign(label=cells), True, odd
+
+
+def _almost_flags(column: pd.Series, table: str) -> Finding | None:
+    """An error for a column of 0 and 1 that a few rows spoil: a label that would be lost."""
+    texts = _texts(column)
+    odd = [row for row, text in enumerate(texts, start=1) if text not in _FLAGS]
+    if 4 * len(odd) > len(texts):
+        return None
+    row, cell = odd[0], texts[odd[0] - 1]
+    message = (
+        f"column {str(column.name)!r} is read as no label: row {row} holds {cell!r}, where others "
+        "hold 0 or 1"
+    )
+    advice = "write 0 or 1 in every row, or leave the column out"
+    return Finding("error", "almost-a-label", table, message, advice)
 
 
 def _flags(column: pd.Series) -> np.ndarray | None:
     """The column as booleans if it holds nothing but 0 and 1, else None."""
     texts = _texts(column)
-    if not set(texts) <= {"0", "1", "0.0", "1.0", "True", "False"}:
+    if not set(texts) <= _FLAGS:
         return None
     return np.array([text in ("1", "1.0", "True") for text in texts], dtype=bool)
 

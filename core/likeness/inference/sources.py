@@ -156,11 +156,19 @@ def _sorted_names(folder: Path) -> Iterator[str]:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name.lower() in _SYSTEM:
                     continue
-                names.append(f"{entry.name}/" if entry.is_dir() else entry.name)
+                names.append(f"{entry.name}/" if _is_folder(entry) else entry.name)
                 if len(names) == NAMES_IN_MEMORY:
                     runs.append(_spooled(sorted(names), stack))
                     names = []
         yield from heapq.merge(*runs, sorted(names))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """A link to itself is none: a file that cannot be read, and no more."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _spooled(names: list[str], stack: ExitStack) -> Iterator[str]:

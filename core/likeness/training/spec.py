@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from likeness.config import Spec
 from likeness.data.transforms import Augmentation
+from likeness.errors import UserError, require
 from likeness.models import ModelSpec
 from likeness.objective import ObjectiveSpec
 from likeness.sampling import SamplerSpec
@@ -34,7 +35,8 @@ class SGDSpec(Spec):
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> SGDSpec:
         if self.nesterov and self.momentum == 0:
-            raise ValueError("such that momentum is > 0 where nesterov is on")
+            rule = "> 0 where nesterov is on"
+            raise UserError(f"momentum must be {rule}, got {self.momentum}")
         return self
 
 
@@ -111,14 +113,22 @@ class DataSpec(Spec):
     groups: Literal["group", "none"] = "group"
     protocol: str | None = None
     fold: int | None = Field(default=None, ge=1)
-    bands: list[int | str] | None = Field(default=None, min_length=1)
+    bands: list[int | str] | None = None
     block_km: float | None = Field(default=None, gt=0)
     cache_gib: float = Field(default=2.0, ge=0)
+
+    @field_validator("bands", mode="before")
+    @classmethod
+    def _numbers_and_names(cls, bands: object) -> object:
+        fits = isinstance(bands, list) and bands and all(type(band) in (int, str) for band in bands)
+        if bands is not None and not fits:
+            raise ValueError("a list of one band or more, each a number from 1 or a name")
+        return bands
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> DataSpec:
         if self.test + self.val >= 1:
-            raise ValueError("such that test + val is < 1")
+            raise UserError(f"test + val must be < 1, got {self.test + self.val}")
         return self
 
 
@@ -162,9 +172,6 @@ class RunSpec(Spec):
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> RunSpec:
-        if self.schedule.warmup_epochs > self.epochs:
-            raise ValueError(
-                f"such that schedule.warmup_epochs ({self.schedule.warmup_epochs}) is <= epochs "
-                f"({self.epochs})"
-            )
+        warmup, rule = self.schedule.warmup_epochs, f"<= epochs, {self.epochs}"
+        require(warmup <= self.epochs, "schedule.warmup_epochs", rule, warmup)
         return self

@@ -417,7 +417,7 @@ BAD_BOX = "box must be west,south,east,north with west < east and south < north"
         ({"box": (1.0, 0.0, 1.0, 1.0)}, BAD_BOX),
         ({"box": (9.0, 0.0, 1.0, 1.0), "box_crs": UTM}, BAD_BOX),
         ({"box": (0.0, 0.0, 1.0, 1.0)}, "box must be over at least one footprint of the index"),
-        ({"box": (0.0, 0.0, 1.0, 1.0), "box_crs": "EPSG:0"}, "crs must be a known reference"),
+        ({"box": (0.0, 0.0, 1.0, 1.0), "box_crs": "EPSG:0"}, "box-crs must be a known reference"),
         ({"gpkg": "r.shp"}, "gpkg must be a .gpkg file"),
         ({"out": "r.txt"}, "out must be a .csv or .parquet file"),
         ({"k": 33, "window": (0, 0, 32, 32)}, "k must be between 1 and 32"),

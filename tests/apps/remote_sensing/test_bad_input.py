@@ -178,7 +178,7 @@ def test_unknown_configuration_name(scenes, tmp_path):
         ("sampler.classes_per_batch=9", ("classes_per_batch must be in [1, 3]", "got 9")),
         ("data.protocol=ucm-90", ("data.protocol must be one of ucm-80", "got 'ucm-90'")),
         ("data.protocol=aid-20", ("in the layout aid", "got 'uc-merced'")),
-        ("schedule.warmup_epochs=9", ("schedule.warmup_epochs (9.0)",)),
+        ("schedule.warmup_epochs=9", ("schedule.warmup_epochs must be <= epochs, 2, got 9.0",)),
         ("data.val=0", ("data.val",)),
     ],
 )

@@ -206,7 +206,7 @@ def test_truth_that_says_nothing(tmp_path, true, parts):
         (np.zeros(2, np.float32), ("2 rows", "(2,)")),
         (np.array([[1, 2], [3, 4]]), ("float array", "int64")),
         (np.array([["a"], ["b"]]), ("float array",)),
-        (np.array([[np.nan, 1], [1, 1]]), ("finite",)),
+        (np.array([[1, 1], [np.nan, 1]]), ("predictions must be finite", "row 2")),
         (np.array([[0.0, 0.0], [1, 1]]), ("zero",)),
     ],
 )
@@ -223,6 +223,10 @@ def test_a_pickle_is_never_loaded(tmp_path):
     np.save(tmp_path / "features.npy", np.array([{"a": 1}, None]), allow_pickle=True)
     ended = likeness("score", truth, tmp_path / "features.npy", "--out", tmp_path / "out")
     assert_refused(ended, "predictions must be", "features.npy", left=tmp_path / "out")
+    (tmp_path / "features.npy").write_text("no array")
+    ended = likeness("score", truth, tmp_path / "features.npy", "--out", tmp_path / "out")
+    assert_refused(ended, "predictions must be a .npy of numbers", left=tmp_path / "out")
+    assert "unsafely" not in ended.err  # numpy's advice is to trust the file
 
 
 def test_queries_without_a_gallery(tmp_path):

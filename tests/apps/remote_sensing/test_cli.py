@@ -306,6 +306,14 @@ def test_a_query_under_another_name_is_still_itself(archive, scenes, tmp_path):
     assert "beach/beach00.tif" not in set(pd.read_parquet(found)["path"])
 
 
+def test_queries_of_several_folders_are_told_apart(archive, scenes):
+    ended = likeness("search", archive, scenes / "Images", "-k", 1)
+    for name in ("beach/beach00.tif ", "airplane/airplane"):  # long names are folded
+        assert f"│ {name}" in ended.out
+    ended = likeness("search", archive, scenes / "Images" / "beach", "-k", 1)
+    assert "│ beach00.tif " in ended.out
+
+
 def test_one_bad_query_is_a_row(archive, tmp_path):
     folder = tmp_path / "asked"
     save(folder / "a.png", texture(1, 50))

@@ -89,6 +89,24 @@ def test_a_missing_fold_of_the_protocol(coffee, tmp_path):
     assert_refused(ended, rule, left=tmp_path / "run")
 
 
+def test_a_fold_that_names_a_missing_image(coffee, tmp_path):
+    data = shutil.copytree(coffee, tmp_path / "data" / coffee.name)
+    with (data / "fold2.txt").open("a") as lines:
+        lines.write("coffee.not.there\n")
+    told = "fold2.txt: line 9: there is no image fold2/not.there.jpg"
+    ended = likeness("inspect", data)
+    assert ended.code == 1
+    assert f"error: {told}" in ended.out
+    assert "folds            │ 1: 8 images, 2: 8 images" in ended.out
+    ended = likeness("train", data, "--out", tmp_path / "run", *small(*FOLDS, "data.fold=1"))
+    rule = "data of protocol coffee-5fold must be as published"
+    assert_refused(ended, rule, told, left=tmp_path / "run")
+    own = small("data.fold=1", "sampler.classes_per_batch=2", "data.val=0.2", "epochs=1")
+    ended = likeness("train", data, "--out", tmp_path / "run", *own)
+    assert ended.code == 0, ended.err
+    assert told in ended.out  # nothing is left out in silence
+
+
 def test_folds_of_ones_own_table(tmp_path):
     table = write_table(tmp_path, per_class=12)
     frame = pd.read_csv(table)

@@ -12,6 +12,7 @@ from rasterio import Affine
 from rasterio.warp import transform as to_crs
 from typer.testing import CliRunner
 
+from fixtures.front_door import assert_refused, likeness
 from likeness.errors import UserError
 from likeness.evaluation.area import area_accuracy
 from likeness_apps.remote_sensing import reference_pixels
@@ -234,16 +235,44 @@ def test_what_is_written(tmp_path):
     areas = pd.read_csv(out / "areas.csv")
     assert areas["hectares"].sum() == pytest.approx(metrics["map_area"]["hectares"])
     assert (areas["hectares_analytical_low"] <= areas["hectares"]).all()
-    overall = metrics["overall_accuracy"]
-    assert overall["low"] <= overall["value"] <= overall["high"]
-    # Three polygons of 400 pixels are three units, and not 1,200.
-    analytical = overall["analytical"]["high"] - overall["analytical"]["low"]
-    assert overall["high"] - overall["low"] > analytical
     page = (out / "report.html").read_text()
     assert page.count("data:image/webp") == 2
     assert f"{100 * metrics['overall_accuracy']['value']:.1f}" in page
     for name in (*NAMES, "stratified by its classes"):
         assert name in page
+
+
+@pytest.mark.parametrize("of_each", [1, 4, 5, 8])
+def test_intervals_draw_whole_polygons_where_there_are_enough(tmp_path, capsys, of_each):
+    """With few, a draw may miss the only one of a class: its interval would lie below the value."""
+    numbers = np.zeros((100, 100), int)
+    numbers[:, 50:] = 1
+    numbers[::7, ::3] = 1 - numbers[::7, ::3]  # some errors
+    write_map(tmp_path / "map.tif", numbers)
+    tops = 5_000_000 - 110 * np.arange(of_each)
+    polygons = [
+        shapely.box(500_000 + x, top - 80, 500_000 + x + 200, top)
+        for x in (100, 700)
+        for top in tops
+    ]
+    labels = np.array(["field"] * of_each + ["forest"] * of_each, dtype=object)
+    columns = {"label": labels}
+    write_geopackage(tmp_path / "r.gpkg", np.array(polygons), columns, crs=UTM, layer="r")
+    metrics = evaluate_map(DOMAIN, tmp_path / "map.tif", tmp_path / "r.gpkg", tmp_path / "out")
+    overall = metrics["overall_accuracy"]
+    told = f"a class has reference in {of_each} polygons, where 5 are needed"
+    if of_each < 5:
+        assert np.isnan([overall["low"], overall["high"]]).all()
+        assert overall["reason"] == told
+        assert (
+            json.loads((tmp_path / "out" / "metrics.json").read_text())["overall_accuracy"]["low"]
+            is None
+        )
+    else:
+        for entry in (overall, *(row["users"] for row in metrics["per_class"][:2])):
+            assert entry["low"] <= entry["value"] <= entry["high"]
+        assert overall["reason"] == ""
+    assert (told in capsys.readouterr().out) == (of_each < 5)
 
 
 def test_a_class_without_reference_is_named_and_left_out(tmp_path, capsys):
@@ -403,3 +432,31 @@ def test_a_map_that_the_map_command_made(run, tmp_path):
     )
     assert counts_of(metrics)[:, 1].tolist() == np.bincount(numbers.ravel(), minlength=3).tolist()
     assert counts_of(metrics).sum() == 64 * 96
+
+
+def test_a_file_without_polygons_is_one_sentence(tmp_path):
+    write_map(tmp_path / "map.tif", patches((40, 40)))
+    for content, sentence in (
+        ("no vectors", "polygons must be a readable vector file, got"),
+        ('{"type": "FeatureCollection", "features": []}', "polygons must be a layer of polygons"),
+    ):
+        (tmp_path / "r.geojson").write_text(content)
+        words = (tmp_path / "map.tif", "--reference", tmp_path / "r.geojson")
+        ended = likeness("evaluate", *words, "--out", tmp_path / "out")
+        assert_refused(ended, sentence, left=tmp_path / "out")
+        assert "driver" not in ended.err  # advice for programmers
+    words = (tmp_path / "map.tif", tmp_path, "--reference", tmp_path / "r.geojson")
+    ended = likeness("evaluate", *words, "--out", tmp_path / "out")
+    assert_refused(ended, f"DATA must be left out with --reference, got '{tmp_path}'")
+
+
+def test_classes_that_occur_nowhere_are_named_once_and_fill_no_tables(tmp_path, capsys):
+    numbers = np.zeros((40, 40), int)
+    numbers[:, 20:] = 1
+    write_map(tmp_path / "map.tif", numbers)
+    polygons_file(tmp_path / "r.gpkg")
+    evaluate_map(DOMAIN, tmp_path / "map.tif", tmp_path / "r.gpkg", tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("lake") == 1
+    assert "Neither holds lake." in page
+    assert "lake" not in capsys.readouterr().out

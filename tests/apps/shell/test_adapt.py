@@ -9,7 +9,7 @@ from likeness.sampling import build_plan
 from likeness.training.spec import DataSpec, RunSpec
 from likeness_apps.remote_sensing.domain import DOMAIN
 from likeness_apps.shell import configs
-from likeness_apps.shell.adapt import adapt
+from likeness_apps.shell.adapt import adapt, fit_warmup
 from likeness_apps.shell.data import prepare
 
 
@@ -73,3 +73,22 @@ def test_bands_are_those_of_the_images_unless_given(three, deep):
     assert adapted(deep, "model.bands=4").model.bands == 4
     with pytest.raises(UserError, match=r"model.bands must be the images' 4, got 3"):
         adapted(deep, "model.bands=3")
+
+
+def with_epochs(epochs, *changes, config=None):
+    raw = configs.load(DOMAIN.folder, "center_structured", [f"epochs={epochs}", *changes])
+    return parse(RunSpec, fit_warmup(raw, config=config, changes=changes))
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.5), (2, 1.0), (3, 3.0), (20, 3.0)])
+def test_a_short_trial_has_a_short_warmup(capsys, epochs, warmup):
+    assert with_epochs(epochs).schedule.warmup_epochs == warmup
+    told = f"schedule.warmup_epochs={warmup:g} instead of 3"
+    assert (told in capsys.readouterr().out) == (epochs < 3)
+
+
+def test_a_warmup_that_the_person_wrote_is_not_changed():
+    for words in ({"config": "own.yaml"}, {}):
+        changes = () if words else ("schedule.warmup_epochs=3",)
+        with pytest.raises(UserError, match=r"warmup_epochs must be <= epochs, 1, got 3\.0"):
+            with_epochs(1, *changes, **words)

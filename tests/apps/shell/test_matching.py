@@ -68,6 +68,7 @@ def set_and_model(files, saved, classes="xy"):
     table = pd.DataFrame(rows).assign(path=[f"{row}.png" for row in range(len(rows))], split="")
     kept = [dict(zip(("sha256", "split"), word.split("-"), strict=True)) for word in saved]
     splits = pd.DataFrame(kept).assign(path=[f"s{row}.png" for row in range(len(kept))])
+    table, splits = table.assign(group=table["path"]), splits.assign(group="block")
     return Manifest(Path("root"), table, "folder"), SimpleNamespace(
         splits=splits, classes=list(classes)
     )
@@ -117,3 +118,11 @@ def test_a_set_of_strangers_is_asked_about_unless_it_is_refused():
     assert (rows.index.tolist(), name) == ([0, 2], EXTERNAL)
     other, _ = set_and_model(["n-y", "o-z"], ["a-train"])
     assert asked_rows(other, bundle, "test") == asked_rows(other, bundle, "all") == []
+
+
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+def test_the_models_own_pictures_keep_their_groups(split):
+    manifest, bundle = set_and_model(["b-y", "n-x", "a-x", "b-x"], ["a-train", "b-test"])
+    rows, _ = select_rows(manifest, bundle, split, manifest.table["sha256"], quiet=True)
+    known = {0: "block", 1: "1.png", 2: "block", 3: "3.png"}  # 3 is a further copy: nobody's
+    assert rows["group"].to_dict() == {row: known[row] for row in rows.index}

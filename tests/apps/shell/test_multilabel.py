@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sklearn import metrics as sk
 
 from fixtures.front_door import assert_refused, changes, likeness, small
@@ -130,6 +131,15 @@ def test_the_bundle_knows_its_labels_and_their_thresholds(trained, quarters):
 def test_a_configuration_for_other_labels_is_refused(quarters, tmp_path, more, parts):
     out = tmp_path / "run"
     assert_refused(likeness("train", quarters, "--out", out, *more), *parts, left=out)
+
+
+def test_the_configuration_is_one_for_the_labels_unless_given(quarters, tmp_path):
+    out = tmp_path / "run"
+    ended = likeness("train", quarters, "--out", out, *changes(*TINY, "epochs=1"))
+    assert ended.code == 0, ended.err
+    assert "Several labels per image: --config multilabel_triplets" in ended.out
+    loss = yaml.safe_load((out / "config.yaml").read_text())["objective"]["terms"][0]["loss"]
+    assert "triplet" in loss["name"]
 
 
 def test_and_the_other_way_round(tmp_path):
@@ -306,6 +316,14 @@ def test_score_of_probabilities_decides_at_a_half(said, quarters, tmp_path):
         ("path,a,b\nx,1,2\n", "path,label\nx,a\n", ["--multilabel"], "b of x must be 0 or 1"),
         ("path,labels\nx,a|b\n", "path,a,b\nx,1,7\n", [], "b of x must be a probability"),
         ("path,labels\nx,a|b\n", "path,c\nx,1\n", [], "or one column per class"),
+        (
+            *("path,labels\nx,a|b\n", "path,labels\nx,a\n", ["--protocol", "ucm-80"]),
+            "truth of protocol ucm-80 must be one label per image, got 'several'",
+        ),
+        (
+            *("path,label\nx,a\n", "path,label\nx,a\n", ["--protocol", "multilabel-retrieval"]),
+            "truth of protocol multilabel-retrieval must be several labels per image, got 'one'",
+        ),
     ],
 )
 def test_tables_that_cannot_be_scored(tmp_path, truth, said, option, sentence):

@@ -101,6 +101,9 @@ def test_files_that_do_not_fit_are_failed_rows(run, tmp_path):
     holes = five.copy()
     holes[:8] = 0
     write_geotiff(folder / "holes.tif", holes, nodata=0)
+    empty = five.copy()
+    empty[..., [0, 2, 3]] = 0  # the three bands that the model reads
+    write_geotiff(folder / "empty.tif", empty, nodata=0)
     write_geotiff(folder / "few.tif", five[..., :3])
     write_geotiff(folder / "bytes.tif", texture(0, 50, side=16, bands=5))
     save(folder / "picture.png", texture(0, 0, side=16))
@@ -110,6 +113,7 @@ def test_files_that_do_not_fit_are_failed_rows(run, tmp_path):
     rows = pd.read_csv(out, keep_default_na=False).set_index("path")
     reasons = {path.split("/")[-1]: reason for path, reason in rows["reason"].items()}
     assert reasons["good.tif"] == reasons["holes.tif"] == ""
+    assert reasons["empty.tif"] == "no valid pixel"
     assert reasons["few.tif"] == "band 4 where the file has 3"
     assert reasons["bytes.tif"] == "uint8 pixels where uint16 are expected"
     assert reasons["picture.png"] == "band 4 where the file has 3"
@@ -146,7 +150,8 @@ def test_names_may_come_from_a_table_of_bands_by_number_only(tmp_path):
     [
         ("data.bands=[9]", ("data.bands must be among", "1 B02, 2 B03, 3 B04", "got 9")),
         ("data.bands=[B09]", ("data.bands must be among", "5 B11", "got 'B09'")),
-        ("data.bands=[]", ("data.bands must be", "at least 1 item")),
+        ("data.bands=[]", ("config.data.bands must be a list of one band or more", "got []")),
+        ("data.bands=[true]", ("config.data.bands must be a list", "got [True]")),
         ("data.bands=[0]", ("data.bands must be among", "got 0")),
         ("data.block_km=0", ("data.block_km must be greater than 0",)),
         ("model.bands=5", ("model.bands must be the images' 2, got 5",)),
@@ -206,3 +211,20 @@ def test_a_sixteen_bit_image_in_an_eight_bit_set_is_left_out(tmp_path):
     assert "lake/deep.tif" not in paths
     assert preprocessing(out)["dtype"] == "uint8"
     assert preprocessing(out)["resolution"] is None
+
+
+def test_intervals_of_a_blocked_model_resample_its_blocks(run, chips, tmp_path):
+    out = tmp_path / "result"
+    ended = likeness("evaluate", run, chips, "--out", out)
+    assert ended.code == 0, ended.err
+    saved = pd.read_csv(run / "splits.csv").set_index("path")
+    rows = pd.read_csv(out / "predictions.csv").set_index("path")
+    assert rows["group"].tolist() == saved.loc[rows.index, "group"].tolist()
+    blocks = rows["group"].nunique()
+    assert blocks < len(rows)
+    assert json.loads((out / "metrics.json").read_text())["interval"]["groups"] == blocks
+
+
+def test_inspect_shows_where_images_lie_and_how_fine_they_are(chips):
+    ended = likeness("inspect", chips)
+    assert "georeferenced    │ 20 images, EPSG:32632, 10 m per pixel" in ended.out

@@ -187,3 +187,18 @@ def test_build_sorts_rows_together_with_their_columns(tmp_path):
     shorter = manifest.with_table(manifest.table[manifest.table["label"] == "y"])
     assert shorter.table.index.tolist() == [0]
     assert np.issubdtype(manifest.table["frame"].dtype, np.integer)
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [("1,0,,1", "row 3 holds ''"), ("1,0,1,2", "row 4 holds '2'"), ("5,6,7,8", None)],
+)
+def test_a_column_that_is_almost_a_label_is_told(tmp_path, cells, told):
+    names = zip("abcd", "1010", "1101", cells.split(","), strict=True)
+    text = "path,sea,sand,trees\n" + "".join(",".join(row) + "\n" for row in names)
+    manifest = read_table(write(tmp_path / "t.csv", text))
+    assert manifest.classes == ["sand", "sea"]
+    assert manifest.table["trees"].tolist() == cells.split(",")
+    found = [(finding.level, finding.path, finding.message) for finding in manifest.findings]
+    message = f"column 'trees' is read as no label: {told}, where others hold 0 or 1"
+    assert found == ([] if told is None else [("error", "t.csv", message)])

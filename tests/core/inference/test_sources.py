@@ -46,8 +46,9 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (tmp_path / "data" / "two").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "one" / "loop").symlink_to(tmp_path / "data")
     (tmp_path / "data" / "gone.png").symlink_to(tmp_path / "nothing")
+    (tmp_path / "data" / "self.png").symlink_to("self.png")
     listed = list(open_source(tmp_path / "data").paths())
-    assert listed == ["gone.png", "one/x.png", "two/y.png"]
+    assert listed == ["gone.png", "one/x.png", "self.png", "two/y.png"]
 
 
 def test_a_single_file_whatever_its_ending(tmp_path):

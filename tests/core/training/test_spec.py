@@ -53,12 +53,19 @@ def test_what_is_written_out_reads_back():
         ({"optimiser": {"name": "adam", "lr": 1}}, r"config\.optimiser\.name must be one of"),
         (
             {"optimiser": {"name": "sgd", "lr": 1, "momentum": 0, "nesterov": True}},
-            "momentum is > 0 where nesterov is on",
+            r"^config\.optimiser\.momentum must be > 0 where nesterov is on, got 0\.0$",
         ),
         ({"schedule": {"name": "step", "milestones": []}}, r"schedule\.milestones must be"),
         ({"schedule": {"name": "step", "milestones": [0]}}, r"schedule\.milestones.* must be"),
-        ({"schedule": {"name": "cosine", "warmup_epochs": 3}}, r"warmup_epochs \(3.0\) is <= epo"),
-        ({"data": {"test": 0.5, "val": 0.5}}, r"test \+ val is < 1"),
+        (
+            {"schedule": {"name": "cosine", "warmup_epochs": 3}},
+            r"^config\.schedule\.warmup_epochs must be <= epochs, 2, got 3\.0$",
+        ),
+        ({"data": {"test": 0.5, "val": 0.5}}, r"^config\.data\.test \+ val must be < 1, got 1\.0$"),
+        *[
+            ({"data": {"bands": bands}}, rf"^config\.data\.bands must be a list of .*, got {got}$")
+            for bands, got in (([True], r"\[True\]"), ([1.5], r"\[1\.5\]"), ([], r"\[\]"), (4, "4"))
+        ],
     ],
 )
 def test_mistakes_are_named(changes, sentence):
