@@ -97,6 +97,11 @@ def test_names_of_outputs(tmp_path, scene):
         make_map(LinearModel(), scene, tmp_path / "map.tif", gpkg=tmp_path / "chips.shp")
 
 
+def test_every_output_has_a_file_of_its_own(tmp_path, scene):
+    told = refused(tmp_path, LinearModel(), scene, probabilities=tmp_path / "map.tif")
+    assert told.startswith("probabilities must be another file than out, got")
+
+
 def test_a_model_without_classes(tmp_path, scene):
     model = LinearModel()
     model.classes = []

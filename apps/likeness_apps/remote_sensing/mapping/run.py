@@ -159,6 +159,8 @@ def make_map(
     """
     require(predictor.classes, "model", "one with classes or centres", predictor.model_id)
     require(out.suffix.lower() in (".tif", ".tiff"), "out", "a name that ends in .tif", str(out))
+    for name, other in (("probabilities", probabilities), ("gpkg", gpkg)):
+        require(other is None or other != out, name, "another file than out", str(other))
     with open_scene(scene, predictor.preprocessing) as source:
         require(not gpkg or source.crs, "gpkg", "left out for a scene without a CRS", str(gpkg))
         side = window_side(source, predictor.preprocessing, window=window, resample=resample)
