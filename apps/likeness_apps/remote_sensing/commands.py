@@ -70,11 +70,14 @@ def map_(
 
     Example: likeness APP map runs/ucm scene.tif --out classes.tif --gpkg windows.gpkg
     """
-    from likeness_apps.remote_sensing.mapping.run import map_scene
+    from likeness.inference.predictor import Predictor
+    from likeness_apps.remote_sensing.mapping.run import make_map, tell
+    from likeness_apps.shell.console import progress
 
-    raise typer.Exit(
-        map_scene(
-            model,
+    predictor = Predictor(model, batch_size=batch_size, device=device)
+    with progress("mapping", quiet=quiet) as advance:
+        done = make_map(
+            predictor,
             scene,
             out,
             stride=stride,
@@ -83,11 +86,9 @@ def map_(
             gpkg=gpkg,
             resample=resample,
             window=window,
-            batch_size=batch_size,
-            device=device,
-            quiet=quiet,
+            on_progress=advance,
         )
-    )
+    raise typer.Exit(tell(done, scene, out, quiet=quiet))
 
 
 @command

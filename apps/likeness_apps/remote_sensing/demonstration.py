@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from likeness.inference.predictor import Predictor
 from likeness_apps.remote_sensing.domain import DOMAIN
 from likeness_apps.remote_sensing.landscape import draw_scene
 from likeness_apps.remote_sensing.map_page import write_map_page
-from likeness_apps.remote_sensing.mapping.run import map_scene
+from likeness_apps.remote_sensing.mapping.run import make_map, tell
 from likeness_apps.remote_sensing.reference import evaluate_map
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def map_a_scene(journal: Journal, run: Path, out: Path) -> None:
     line = f"scene {scene} --width {WIDTH} --height {HEIGHT}"
     size = {"width": WIDTH, "height": HEIGHT}
     _, truth = journal.run(line, draw_scene, scene, quiet=True, **size)
-    journal.run(f"map {run} {scene} --out {classes}", map_scene, run, scene, classes)
+    line = f"map {run} {scene} --out {classes}"
+    tell(journal.run(line, make_map, Predictor(run), scene, classes), scene, classes)
     line = f"evaluate {classes} --reference {truth} --out {result}"
     journal.run(line, evaluate_map, DOMAIN, classes, truth, result)
     page = out / "map.html"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from likeness.data.manifest import load_frame
+from likeness.data.tables import load_frame
 from likeness.errors import require
 from likeness.evaluation.resampling import Bootstrap, holm, paired_mean_difference
 from likeness.files import write_json

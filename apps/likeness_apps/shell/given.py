@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from likeness.data.manifest import join_labels, load_frame, split_labels
+from likeness.data.manifest import join_labels, split_labels
+from likeness.data.tables import load_frame
 from likeness.errors import UserError, require
 from likeness_apps.shell.measure import PER_ITEM
 from likeness_apps.shell.measure_multilabel import PER_LABELS, PER_QUERY

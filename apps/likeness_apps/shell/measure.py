@@ -8,7 +8,7 @@ Shapes: N = items, C = classes, D = embedding dimension.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,13 +112,9 @@ def measure_embeddings(
     names = retrieval_metrics(len(truth_N) - 1)
     result = retrieval(embeddings_ND, truth_N, metrics=names, space=space)
     clusters = clustering(embeddings_ND, truth_N, space=space)
-    metrics = {
-        "retrieval": plain(retrieval_intervals(result, groups_N, chosen)),
-        "retrieval_protocol": result.protocol,
-        "clustering": plain(clusters.values),
-        "clustering_protocol": clusters.protocol,
-    }
-    return Measured(metrics, per_item(result))
+    found = retrieved(result, groups_N, PER_ITEM, chosen)
+    clustered = {"clustering": plain(clusters.values), "clustering_protocol": clusters.protocol}
+    return Measured(found.metrics | clustered, found.per_item)
 
 
 def measure_search(
@@ -137,16 +133,23 @@ def measure_search(
     """
     names = retrieval_metrics(len(gallery_GD))
     result = retrieval(query_QD, truth_Q, gallery_GD, truth_G, metrics=names, space=space)
+    return retrieved(result, groups_Q, PER_ITEM)
+
+
+def retrieved(
+    result: RetrievalResult,
+    groups_Q: np.ndarray,
+    columns: Sequence[str],
+    bootstrap: Bootstrap | None = None,
+) -> Measured:
+    """A retrieval with its intervals, and those of `columns` that it has, one row per query."""
+    chosen = Bootstrap() if bootstrap is None else bootstrap
     metrics = {
-        "retrieval": plain(retrieval_intervals(result, groups_Q)),
+        "retrieval": plain(retrieval_intervals(result, groups_Q, chosen)),
         "retrieval_protocol": result.protocol,
     }
-    return Measured(metrics, per_item(result))
-
-
-def per_item(result: RetrievalResult) -> pd.DataFrame:
-    """The `PER_ITEM` columns of a retrieval result, one row per query."""
-    return pd.DataFrame({name: result.per_query[name] for name in PER_ITEM})
+    there = [name for name in columns if name in result.per_query]
+    return Measured(metrics, pd.DataFrame({name: result.per_query[name] for name in there}))
 
 
 def interval_facts(groups_N: np.ndarray, bootstrap: Bootstrap) -> dict[str, Any]:

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from likeness.evaluation.intervals import retrieval_intervals
 from likeness.evaluation.multilabel import ITEM_METRICS, MultiLabel, multilabel
 from likeness.evaluation.multilabel_intervals import multilabel_intervals
 from likeness.evaluation.resampling import Bootstrap
-from likeness.evaluation.retrieval import RetrievalResult, retrieval
+from likeness.evaluation.retrieval import retrieval
 from likeness.evaluation.values import plain
 from likeness.pairs import Space
-from likeness_apps.shell.measure import Answers, Measured, interval_facts
+from likeness_apps.shell.measure import Answers, Measured, interval_facts, retrieved
 
 TASK = "multi-label"  # the entry `task` of metrics.json
 NEAREST = (1, 5, 10)
@@ -50,14 +49,14 @@ def measure(answers: Answers, bootstrap: Bootstrap | None = None) -> Measured:
     per_item = pd.DataFrame({name: labelled.per_item[name] for name in PER_LABELS})
     if answers.embeddings_ND is None or len(per_item) < 2:
         return Measured(found, per_item)
-    retrieved = measure_embeddings(
+    neighbours = measure_embeddings(
         answers.embeddings_ND,
         answers.truth_N,
         answers.groups_N,
         space=answers.space,
         bootstrap=chosen,
     )
-    return Measured(found | retrieved.metrics, pd.concat([per_item, retrieved.per_item], axis=1))
+    return Measured(found | neighbours.metrics, pd.concat([per_item, neighbours.per_item], axis=1))
 
 
 def measure_embeddings(
@@ -73,15 +72,9 @@ def measure_embeddings(
     Raises:
         UserError: as the metrics do.
     """
-    chosen = Bootstrap() if bootstrap is None else bootstrap
     names = retrieval_metrics(len(truth_NL) - 1)
     result = retrieval(embeddings_ND, truth_NL.astype(bool), metrics=names, space=space)
-    metrics = {
-        "task": TASK,
-        "retrieval": plain(retrieval_intervals(result, groups_N, chosen)),
-        "retrieval_protocol": result.protocol,
-    }
-    return Measured(metrics, per_item(result))
+    return _of_task(retrieved(result, groups_N, PER_QUERY, bootstrap))
 
 
 def measure_search(
@@ -101,18 +94,11 @@ def measure_search(
     names = retrieval_metrics(len(gallery_GD))
     tables = truth_QL.astype(bool), truth_GL.astype(bool)
     result = retrieval(query_QD, tables[0], gallery_GD, tables[1], metrics=names, space=space)
-    metrics = {
-        "task": TASK,
-        "retrieval": plain(retrieval_intervals(result, groups_Q)),
-        "retrieval_protocol": result.protocol,
-    }
-    return Measured(metrics, per_item(result))
+    return _of_task(retrieved(result, groups_Q, PER_QUERY))
 
 
-def per_item(result: RetrievalResult) -> pd.DataFrame:
-    """The `PER_QUERY` columns that a retrieval result has, one row per query."""
-    there = [name for name in PER_QUERY if name in result.per_query]
-    return pd.DataFrame({name: result.per_query[name] for name in there})
+def _of_task(found: Measured) -> Measured:
+    return Measured({"task": TASK} | found.metrics, found.per_item)
 
 
 def validation_scores(answers: Answers) -> dict[str, float]:

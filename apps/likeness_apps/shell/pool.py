@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from likeness.data.manifest import load_frame
+from likeness.data.tables import load_frame
 from likeness.errors import UserError, require
 from likeness.evaluation.resampling import Bootstrap
 from likeness_apps.shell.console import figure, say, show_table

@@ -21,7 +21,9 @@ import numpy as np
 import pandas as pd
 
 from likeness.bundle import Bundle, load_bundle
-from likeness.data.manifest import Manifest, images_in, read_table
+from likeness.data.listing import images_in
+from likeness.data.manifest import Manifest
+from likeness.data.tables import read_table
 from likeness.errors import UserError, require
 from likeness.files import atomic_directory
 from likeness.inference.hashed import answer_hashed

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from likeness.data.findings import Finding
-from likeness.data.manifest import load_csv
+from likeness.data.tables import load_csv
 from likeness.errors import UserError, require
 
 Row = Mapping[str, str]  # cell by column

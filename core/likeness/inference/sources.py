@@ -18,7 +18,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from likeness.data.manifest import IMAGE_SUFFIXES, TABLE_SUFFIXES
+from likeness.data.listing import IMAGE_SUFFIXES
+from likeness.data.tables import TABLE_SUFFIXES
 from likeness.errors import UserError, require
 
 NAMES_IN_MEMORY = 100_000  # about 10 MiB of names

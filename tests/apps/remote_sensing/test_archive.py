@@ -18,6 +18,7 @@ from likeness.bundle import load_bundle
 from likeness.errors import UserError
 from likeness.inference.predictor import Predictor
 from likeness.search.index import open_index
+from likeness_apps.cli import app
 from likeness_apps.remote_sensing import archive as room
 from likeness_apps.remote_sensing import chips as chips_room
 from likeness_apps.remote_sensing.archive import index_chips, index_images, search_archive
@@ -457,26 +458,13 @@ def test_numbers_of_the_command_line():
 
 
 def test_the_command_line_says_one_sentence(chips, two_scenes):
-    import typer
-
-    from likeness_apps.shell.commands import command
-
-    app = typer.Typer()
-
-    @app.command()
-    @command
-    def search(archive: str, query: str, box: str, k: int = 3) -> None:
-        search_archive(
-            DOMAIN, room.Path(archive), room.Path(query), k=k, box=parse_box(box),
-            window=(0, 0, 32, 32),
-        )  # fmt: skip
-
-    words = [str(chips), str(two_scenes / "a.tif")]
-    ended = CliRunner().invoke(app, [*words, "1,2,3"])
+    words = ["remote-sensing", "search", str(chips), str(two_scenes / "a.tif"), "-k", "3"]
+    words += ["--window", "0,0,32,32"]
+    ended = CliRunner().invoke(app, [*words, "--box", "1,2,3"])
     assert ended.exit_code == 2
     assert ended.stderr.count("\n") == 1
     around = ",".join(map(str, box_around(500_500, 4_999_500, UTM, 0.1, 0.1)))
-    ended = CliRunner().invoke(app, [*words, around])
+    ended = CliRunner().invoke(app, [*words, "--box", around])
     assert ended.exit_code == 0
     assert "24 of 33 rows are inside the box" in ended.stdout
     for col, row in ask(chips, two_scenes / "a.tif", window=(0, 0, 32, 32), k=3,

@@ -13,6 +13,7 @@ import pytest
 import rasterio
 import torch
 from rasterio import Affine
+from typer.testing import CliRunner
 
 from fixtures.mapping import NORTH_UP, SIDE, LinearModel, by_hand, mosaic, read, write_scene
 from likeness.bundle import save_bundle
@@ -20,9 +21,10 @@ from likeness.card import SECTIONS
 from likeness.data.transforms import Preprocessing
 from likeness.inference.predictor import Predictor
 from likeness.models import ModelSpec, build_embedder
+from likeness_apps.cli import app
 from likeness_apps.remote_sensing.geopackage import read_polygons
 from likeness_apps.remote_sensing.mapping import rasters
-from likeness_apps.remote_sensing.mapping.run import make_map, map_scene
+from likeness_apps.remote_sensing.mapping.run import make_map
 
 NONE = 255
 
@@ -250,14 +252,16 @@ def bundle(tmp_path_factory):
     return target
 
 
-def test_a_window_is_answered_as_its_file_would_be(bundle, tmp_path, capsys):
+def test_a_window_is_answered_as_its_file_would_be(bundle, tmp_path):
     """Cut out, written as a GeoTIFF and given to `predict`, with a hole in it or without."""
     pixels = mosaic(24, 48)
     pixels[:, 5:9, 30:41] = 0
     scene = write_scene(tmp_path / "scene.tif", pixels, nodata=0)
     gpkg, out = tmp_path / "chips.gpkg", tmp_path / "map.tif"
-    assert map_scene(bundle, scene, out, gpkg=gpkg, stride=24) == 0
-    assert "2 of 2 windows hold data" in capsys.readouterr().out
+    words = ["remote-sensing", "map", bundle, scene, "--out", out, "--gpkg", gpkg, "--stride", 24]
+    ended = CliRunner().invoke(app, list(map(str, words)))
+    assert ended.exit_code == 0
+    assert "2 of 2 windows hold data" in ended.stdout
     names = ["left.tif", "right.tif"]
     for name, half in zip(names, np.split(pixels, 2, axis=2), strict=True):
         write_scene(tmp_path / name, half, nodata=0)

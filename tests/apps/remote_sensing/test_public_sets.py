@@ -30,7 +30,8 @@ from fixtures.layouts import (
 from fixtures.scenes import save, texture, write_geotiff
 from likeness.data.checks import check
 from likeness.data.decode import decode
-from likeness.data.manifest import Manifest, read_table
+from likeness.data.manifest import Manifest
+from likeness.data.tables import read_table
 from likeness.errors import UserError
 from likeness_apps.remote_sensing.layouts import recognise
 from likeness_apps.remote_sensing.layouts.bigearthnet import CLASSES, DROPPED

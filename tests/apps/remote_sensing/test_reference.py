@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from fixtures.front_door import assert_refused, likeness
 from likeness.errors import UserError
 from likeness.evaluation.area import area_accuracy
+from likeness_apps.cli import app
 from likeness_apps.remote_sensing import reference_pixels
 from likeness_apps.remote_sensing.domain import DOMAIN
 from likeness_apps.remote_sensing.geopackage import write_geopackage
@@ -385,26 +386,14 @@ def test_a_map_that_is_none_of_ours_is_refused(tmp_path, make, message):
 
 
 def test_a_wrong_column_is_one_sentence_on_the_command_line(tmp_path):
-    import typer
-
-    from likeness_apps.shell.commands import command
-
-    app = typer.Typer()
-
-    @app.command()
-    @command
-    def evaluate(map_tif: str, reference: str, out: str, column: str = "label") -> None:
-        from pathlib import Path
-
-        evaluate_map(DOMAIN, Path(map_tif), Path(reference), Path(out), column=column)
-
     write_map(tmp_path / "map.tif", patches((40, 40)))
     polygons_file(tmp_path / "r.gpkg")
-    words = [str(tmp_path / name) for name in ("map.tif", "r.gpkg", "out")]
-    ended = CliRunner().invoke(app, [*words, "--column", "kind"])
+    words = ["evaluate", "map.tif", "--reference", "r.gpkg", "--out", "out"]
+    words = [str(tmp_path / word) if "." in word or word == "out" else word for word in words]
+    ended = CliRunner().invoke(app, ["remote-sensing", *words, "--column", "kind"])
     assert ended.exit_code == 2
     assert ended.stderr.splitlines() == ["Error: column must be one of label, got 'kind'"]
-    ended = CliRunner().invoke(app, words)
+    ended = CliRunner().invoke(app, ["remote-sensing", *words])
     assert ended.exit_code == 0
     assert "Overall accuracy" in ended.stdout
 
@@ -412,14 +401,15 @@ def test_a_wrong_column_is_one_sentence_on_the_command_line(tmp_path):
 def test_a_map_that_the_map_command_made(run, tmp_path):
     """Names and numbers are read as `remote-sensing map` writes them."""
     from fixtures.scenes import texture
-    from likeness_apps.remote_sensing.mapping.run import map_scene
 
     with rasterio.open(
         tmp_path / "scene.tif", "w", driver="GTiff", height=64, width=96, count=3, dtype="uint8",
         crs=UTM, transform=NORTH_UP, photometric="RGB",
     ) as target:  # fmt: skip
         target.write(texture(0, 5, side=96)[:64].transpose(2, 0, 1))
-    assert map_scene(run, tmp_path / "scene.tif", tmp_path / "map.tif", window=32, quiet=True) == 0
+    words = ["map", run, tmp_path / "scene.tif", "--out", tmp_path / "map.tif", "--window", 32]
+    ended = CliRunner().invoke(app, ["remote-sensing", *map(str, words)])
+    assert ended.exit_code == 0, ended.output
     with rasterio.open(tmp_path / "map.tif") as dataset:
         names, numbers = class_names(dataset), dataset.read(1)
     assert names == ["agricultural", "airplane", "beach"]

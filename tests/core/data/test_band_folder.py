@@ -12,7 +12,7 @@ from fixtures.scenes import texture, write_geotiff
 from likeness.data.band_folder import is_pack, pack, to_finest, unpack
 from likeness.data.checks import check
 from likeness.data.decode import DecodeError, decode, decode_full, read_bytes
-from likeness.data.manifest import read_table
+from likeness.data.tables import read_table
 
 
 def test_bands_in_the_order_of_their_names_on_the_finest_grid(tmp_path):

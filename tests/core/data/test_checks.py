@@ -11,7 +11,8 @@ from PIL import Image
 from fixtures.scenes import save, texture, write_folders, write_geotiff
 from likeness.data.checks import check, drop_unreadable
 from likeness.data.findings import Finding
-from likeness.data.manifest import build, images_in
+from likeness.data.listing import images_in
+from likeness.data.manifest import build
 from likeness.data.twins import near_pairs
 from likeness.errors import UserError
 

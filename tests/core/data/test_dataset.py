@@ -10,7 +10,7 @@ from fixtures.scenes import save, texture, write_folders, write_geotiff
 from likeness.data.cache import fill_cache, load_image, load_side
 from likeness.data.dataset import ImageRows, clean_batches
 from likeness.data.decode import DecodeError, decode_full
-from likeness.data.manifest import images_in
+from likeness.data.listing import images_in
 from likeness.data.statistics import band_statistics
 from likeness.data.transforms import Augmentation, Preprocessing, to_tensor
 from likeness.errors import UserError

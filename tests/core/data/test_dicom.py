@@ -23,7 +23,8 @@ from fixtures.scenes import texture
 from likeness.data.checks import check
 from likeness.data.decode import DecodeError, band_names, decode, decode_full
 from likeness.data.examine import examine
-from likeness.data.manifest import build, images_in
+from likeness.data.listing import images_in
+from likeness.data.manifest import build
 
 IMAGE = texture(1, 0, side=40)[:, :32]
 PLAIN = np.full((16, 24, 3), (200, 120, 60), np.uint8)

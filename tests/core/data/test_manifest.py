@@ -3,7 +3,9 @@ import pandas as pd
 import pytest
 
 from fixtures.scenes import save, texture, write_folders, write_table
-from likeness.data.manifest import Manifest, build, images_in, read_table, split_name, walk
+from likeness.data.listing import images_in, walk
+from likeness.data.manifest import Manifest, build, split_name
+from likeness.data.tables import read_table
 from likeness.errors import UserError
 
 

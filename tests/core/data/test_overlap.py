@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from fixtures.scenes import save, texture
-from likeness.data.manifest import Manifest, images_in
+from likeness.data.listing import images_in
+from likeness.data.manifest import Manifest
 from likeness.data.overlap import Overlap, overlap_with
 
 

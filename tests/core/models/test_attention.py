@@ -1,6 +1,7 @@
 """Attention in residual blocks: the definition by hand, the start, files, memory and precision."""
 
 import math
+from itertools import product
 from typing import get_args
 
 import pandas as pd
@@ -59,6 +60,17 @@ def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value))
 
 
+def place_logit(seen, h, w, weights) -> float:
+    """The 7 x 7 convolution of mean and maximum over channels, at one place."""
+    logit = weights["places.bias"].item()
+    for i, j in product(range(7), range(7)):
+        y, x = h + i - 3, w + j - 3
+        if 0 <= y < seen.shape[1] and 0 <= x < seen.shape[2]:
+            values, kernel = seen[:, y, x], weights["places.weight"][0, :, i, j]
+            logit += (kernel[0] * values.mean() + kernel[1] * values.max()).item()
+    return logit
+
+
 def by_hand(U, shortcut, weights, order, gate) -> torch.Tensor:
     """One image, one channel, one place after the other."""
     out = torch.empty_like(U)
@@ -72,21 +84,13 @@ def by_hand(U, shortcut, weights, order, gate) -> torch.Tensor:
         if order == "sequential":
             for c in range(channels):
                 seen[c] *= sigmoid(logits[c])
-        for h in range(height):
-            for w in range(width):
-                place = weights["places.bias"].item()
-                for i in range(7):
-                    for j in range(7):
-                        y, x = h + i - 3, w + j - 3
-                        if 0 <= y < height and 0 <= x < width:
-                            values = seen[:, y, x]
-                            kernel = weights["places.weight"][0, :, i, j]
-                            place += (kernel[0] * values.mean() + kernel[1] * values.max()).item()
-                for c in range(channels):
-                    both = sigmoid(logits[c]) * sigmoid(place)
-                    A = sigmoid(logits[c] + place) if order == "sum" else both
-                    gain = A if gate == "multiply" else 1 + weights["alpha"].item() * A
-                    out[n, c, h, w] = shortcut[n, c, h, w] + U[n, c, h, w] * gain
+        for h, w in product(range(height), range(width)):
+            place = place_logit(seen, h, w, weights)
+            for c in range(channels):
+                both = sigmoid(logits[c]) * sigmoid(place)
+                A = sigmoid(logits[c] + place) if order == "sum" else both
+                gain = A if gate == "multiply" else 1 + weights["alpha"].item() * A
+                out[n, c, h, w] = shortcut[n, c, h, w] + U[n, c, h, w] * gain
     return out
 
 

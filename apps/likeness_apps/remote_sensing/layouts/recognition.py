@@ -10,15 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from likeness.data.manifest import (
-    TABLE_SUFFIXES,
-    Manifest,
-    foreign_findings,
-    images_in,
-    read_table,
-    walk,
-)
+from likeness.data.listing import foreign_findings, images_in, walk
+from likeness.data.manifest import Manifest
 from likeness.data.split_lists import apply_lists, as_list
+from likeness.data.tables import TABLE_SUFFIXES, read_table
 from likeness.errors import require
 from likeness_apps.remote_sensing.layouts import bigearthnet, coffee, folders, multilabel
 

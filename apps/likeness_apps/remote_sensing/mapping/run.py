@@ -24,7 +24,7 @@ from likeness_apps.remote_sensing.mapping.mosaic import tiles
 from likeness_apps.remote_sensing.mapping.rasters import TILE, Legend, write_names, write_rasters
 from likeness_apps.remote_sensing.mapping.scene import Block, Scene, open_scene, window_side
 from likeness_apps.remote_sensing.mapping.windows import Blend, Grid, make_grid
-from likeness_apps.shell.console import progress, say
+from likeness_apps.shell.console import say
 
 PART_BATCHES = 8  # batches that are kept together: what a kill can cost
 _SHOWN = 10  # unreadable blocks that are named one by one
@@ -55,54 +55,12 @@ class Mapped:
         return 1 if self.unreadable or not self.answered else 0
 
 
-def map_scene(
-    model: Path,
-    scene: Path,
-    out: Path,
-    *,
-    stride: int | None = None,
-    blend: Blend = "mean",
-    probabilities: Path | None = None,
-    gpkg: Path | None = None,
-    resample: bool = False,
-    window: int | None = None,
-    batch_size: int = 64,
-    device: str = "cpu",
-    quiet: bool = False,
-) -> int:
-    """Write the map and say what was done.
-
-    Args:
-        model: a bundle or a run.
-        scene: as for `make_map`, like all that is not named here.
-        out: see there.
-        stride: see there.
-        blend: see there.
-        probabilities: see there.
-        gpkg: see there.
-        resample: see there.
-        window: see there.
-        batch_size: windows per forward pass.
-        device: where the network runs, see `Predictor`.
-        quiet: no progress, and only what went wrong is said.
+def tell(done: Mapped, scene: Path, out: Path, *, quiet: bool = False) -> int:
+    """Say what was done; what went wrong is said even if `quiet`.
 
     Returns:
         The exit code: 0, or 1 if a part of the scene could not be read or held no data at all.
     """
-    predictor = Predictor(model, batch_size=batch_size, device=device)
-    with progress("remote-sensing: map", quiet=quiet) as advance:
-        done = make_map(
-            predictor,
-            scene,
-            out,
-            stride=stride,
-            blend=blend,
-            probabilities=probabilities,
-            gpkg=gpkg,
-            resample=resample,
-            window=window,
-            on_progress=advance,
-        )
     told = f"{done.answered} of {done.windows} windows hold data and have an answer"
     if done.resumed:
         told += f", {done.resumed} of them looked at by an earlier call"
@@ -160,7 +118,8 @@ def make_map(
     require(predictor.classes, "model", "one with classes or centres", predictor.model_id)
     require(out.suffix.lower() in (".tif", ".tiff"), "out", "a name that ends in .tif", str(out))
     for name, other in (("probabilities", probabilities), ("gpkg", gpkg)):
-        require(other is None or other != out, name, "another file than out", str(other))
+        apart = other is None or other.absolute() != out.absolute()
+        require(apart, name, "another file than out", str(other))
     with open_scene(scene, predictor.preprocessing) as source:
         require(not gpkg or source.crs, "gpkg", "left out for a scene without a CRS", str(gpkg))
         side = window_side(source, predictor.preprocessing, window=window, resample=resample)

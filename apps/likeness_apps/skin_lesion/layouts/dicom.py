@@ -14,7 +14,8 @@ from likeness.data.class_folders import class_folders, class_manifest, outside_f
 from likeness.data.decoded import DecodeError
 from likeness.data.dicom import is_dicom, read_header
 from likeness.data.findings import Finding
-from likeness.data.manifest import TABLE_SUFFIXES, Manifest, read_table
+from likeness.data.manifest import Manifest
+from likeness.data.tables import TABLE_SUFFIXES, read_table
 from likeness.errors import require
 from likeness_apps.skin_lesion.layouts.lesions import (
     UNKNOWN,

@@ -10,8 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from likeness.data.class_folders import class_folders, class_manifest, outside_finding, require_two
-from likeness.data.manifest import TABLE_SUFFIXES, Manifest, foreign_findings, read_table, walk
+from likeness.data.listing import foreign_findings, walk
+from likeness.data.manifest import Manifest
 from likeness.data.split_lists import apply_lists, as_list
+from likeness.data.tables import TABLE_SUFFIXES, read_table
 from likeness.errors import require
 from likeness_apps.skin_lesion.layouts import challenges, dicom, ham10000, ph2
 from likeness_apps.skin_lesion.layouts.lesions import set_aside
