@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+from typing import Protocol as Interface
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from markupsafe import Markup
+
+    from likeness.bundle import Bundle
     from likeness.data.manifest import Manifest
     from likeness_apps.demo import Journal
+    from likeness_apps.shell.measure import Answers, Measured
+    from likeness_apps.shell.report.sections import Build
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,34 @@ class CardText:
     consent: str
 
 
+class FieldMeasures(Interface):
+    """What a field measures beyond the figures that all share, and shows in the report."""
+
+    @property
+    def name(self) -> str:
+        """The key of its figures in metrics.json."""
+
+    def recorded(self, answers: Answers, rows: pd.DataFrame) -> dict[str, Any]:
+        """What later evaluations need of the validation split (thresholds say), for the bundle.
+
+        Args:
+            answers: to the validation images.
+            rows: the manifest's row of each, with the application's own columns.
+        """
+
+    def measured(self, answers: Answers, rows: pd.DataFrame, bundle: Bundle) -> Measured:
+        """The field's figures of a split, and columns of predictions.csv (none for a bare frame).
+
+        Args:
+            answers: to the images of the split.
+            rows: the manifest's row of each.
+            bundle: the model; `bundle.metrics[name]` is what `recorded` gave.
+        """
+
+    def sections(self) -> Sequence[tuple[str, str, Callable[[Build], Markup | str]]]:
+        """Sections of the report: anchor, heading, and what builds it (a `str` says why not)."""
+
+
 @dataclass(frozen=True)
 class Domain:
     """One application, as the shared commands see it.
@@ -82,6 +117,7 @@ class Domain:
         card: what the model card says of the field.
         licences: terms of known layouts, e.g. `{"aid": "academic use only"}`.
         demo: (journal, run, out): what `make demo` shows beyond the shared commands.
+        measures: gives what the field measures beyond the shared figures; imports when called.
     """
 
     name: str
@@ -95,3 +131,4 @@ class Domain:
     licences: Mapping[str, str] = field(default_factory=dict)
     multilabel_config: str = ""
     demo: Callable[[Journal, Path, Path], None] | None = None
+    measures: Callable[[], FieldMeasures] | None = None

@@ -23,7 +23,7 @@ from likeness.inference.predictor import Predictor
 from likeness.inference.readers import available_readouts, reader_of
 from likeness.provenance import collect_provenance
 from likeness_apps.shell.console import figure, progress, say, show_table
-from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.domain import Domain, FieldMeasures
 from likeness_apps.shell.matching import EXTERNAL, select_rows, wanted_rows
 from likeness_apps.shell.measure import Answers, Measured
 from likeness_apps.shell.outputs import require_new
@@ -79,7 +79,7 @@ def evaluate(
         require(protocol is None, "data", f"the data set of protocol {protocol}", "another one")
         stated = {"protocol": EXTERNAL}
     task = task_of(bundle.classes, multilabel=bundle.multilabel)
-    answers, measured, table = _measure(bundle, task, rows, blocks)
+    answers, measured, table = _measure(domain, bundle, task, rows, blocks)
     counted = len(answers.truth_N)
     metrics = {
         **measured.metrics,
@@ -155,7 +155,7 @@ def _ask(
 
 
 def _measure(
-    bundle: Bundle, task: Task, rows: pd.DataFrame, blocks: list[Block]
+    domain: Domain, bundle: Bundle, task: Task, rows: pd.DataFrame, blocks: list[Block]
 ) -> tuple[Answers, Measured, pd.DataFrame]:
     """The table has all rows, the answers those that the model could read."""
     ok_N = np.concatenate([block.ok_B for block in blocks])
@@ -163,8 +163,18 @@ def _measure(
     good = rows[ok_N].reset_index(drop=True)
     answers = _answers(bundle, task, blocks, good)
     measured = task.figures.measure(answers)
+    if domain.measures is not None:
+        measured = _with_field(domain.measures(), measured, answers, good, bundle)
     table = predictions_table(good, answers, measured, bundle.model_id)
     return answers, measured, _with_failures(rows, ok_N, table, blocks)
+
+
+def _with_field(
+    field: FieldMeasures, measured: Measured, answers: Answers, rows: pd.DataFrame, bundle: Bundle
+) -> Measured:
+    own = field.measured(answers, rows, bundle)
+    columns = pd.concat([measured.per_item, own.per_item.set_axis(measured.per_item.index)], axis=1)
+    return Measured({**measured.metrics, field.name: own.metrics}, columns)
 
 
 def _protocol(domain: Domain, bundle: Bundle, wanted: str | None) -> dict[str, Any]:

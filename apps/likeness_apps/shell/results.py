@@ -122,6 +122,7 @@ def report_of(
         provenance=provenance or {},
         card=card,
         thumbnail=None if folder is None else (lambda name: thumbnail(folder / name)),
+        own_sections=() if domain.measures is None else domain.measures().sections(),
     )
     write_report(path, data, include_images=include_images)
 

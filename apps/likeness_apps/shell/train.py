@@ -308,6 +308,10 @@ def _finish(
         **point.metrics,
         "best_epoch": result.best_epoch,
     }
+    rows = validation.table.iloc[held.kept_N].reset_index(drop=True)
+    if domain.measures is not None:
+        field = domain.measures()
+        metrics[field.name] = field.recorded(answers, rows)
     centres_CD = task.centres(known.embeddings_ND, targets, space)
     licence = domain.licences.get(manifest.layout)
     provenance = collect_provenance(
@@ -327,7 +331,6 @@ def _finish(
         gallery=Gallery(torch.from_numpy(known.embeddings_ND), torch.from_numpy(targets)),
         multilabel=task.multilabel,
     )
-    rows = validation.table.iloc[held.kept_N]
     return metrics, predictions_table(rows, answers, measured, model_id), held.embeddings_ND
 
 

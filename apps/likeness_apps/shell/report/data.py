@@ -95,6 +95,7 @@ class ReportData:
         card: the model card, Markdown.
         thumbnail: gives the picture of a path, or None where it cannot.
         generated: the images are generated data; the page says so.
+        own_sections: the field's own sections (anchor, heading, builder), after the first.
 
     Raises:
         UserError: if embeddings or neighbours do not fit the rows that could be read.
@@ -114,6 +115,7 @@ class ReportData:
     card: str = ""
     thumbnail: Thumbnail | None = None
     generated: bool = False
+    own_sections: Sequence[tuple[str, str, Callable[..., Any]]] = ()
 
     def __post_init__(self) -> None:
         missing = {"path", "status", "label"} - set(self.predictions.columns)

@@ -325,6 +325,6 @@ _OF_LABELS = {  # what stands in for a section where images have several labels
 
 def sections_of(data: ReportData) -> list[tuple[str, str, Callable[[Build], Body]]]:
     """The sections that fit the labels of a report, in order."""
-    if not data.multilabel:
-        return list(SECTIONS)
-    return [_OF_LABELS.get(item[0], item) for item in SECTIONS]
+    first, *rest = SECTIONS
+    shared = [_OF_LABELS.get(item[0], item) if data.multilabel else item for item in rest]
+    return [first, *data.own_sections, *shared]
