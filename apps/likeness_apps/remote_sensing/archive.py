@@ -229,12 +229,12 @@ def _ask_window(bundle: Bundle, scene: Path, window: Window, device: str) -> Ask
 
 
 def _hit_picture(root: Path, hit: Any) -> Picture | None:
-    window = (int(hit.col), int(hit.row), int(hit.width), int(hit.height))
+    window = (int(hit.column), int(hit.row), int(hit.width), int(hit.height))
     return window_picture(root / str(hit.path), window)
 
 
 def _hit_name(hit: Any) -> str:
-    return f"{hit.path} {hit.col},{hit.row}"
+    return f"{hit.path} {hit.column},{hit.row}"
 
 
 def _cached(predictor: Predictor, path: Path, cut: Cut, parts: Path) -> SceneChips:

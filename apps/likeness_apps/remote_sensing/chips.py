@@ -158,10 +158,10 @@ def read_window(scene: Scene, window: Window) -> Shaped[np.ndarray, "H W C"]:
     Raises:
         UserError: if the window is not inside the scene, holds no data or cannot be read.
     """
-    col, row, width, height = window
+    column, row, width, height = window
     shape = (scene.place.width, scene.place.height)
     inside = min(window[:2]) >= 0 and min(window[2:]) >= 1
-    inside = inside and col + width <= shape[0] and row + height <= shape[1]
+    inside = inside and column + width <= shape[0] and row + height <= shape[1]
     rule = f"column,row,width,height inside the scene's {shape[0]} x {shape[1]} pixels"
     require(inside, "window", rule, window)
     strip = scene.read(row, row + height)
@@ -253,17 +253,17 @@ def _chips(scene: Scene, cut: Cut, lost: dict[str, int]) -> Iterator[_Chip]:
 
 def _broken(strip: PixelRows, window: Window) -> bool:
     """Whether a block that could not be read lies under a window."""
-    col, row, width, height = window
+    column, row, width, height = window
     return any(
-        left < col + width and col < left + wide and top < row + height and row < top + tall
+        left < column + width and column < left + wide and top < row + height and row < top + tall
         for left, top, wide, tall in strip.unreadable
     )
 
 
 def _cut_out(scene: Scene, strip: PixelRows, top: int, window: Window) -> tuple[np.ndarray, float]:
     """A window of a strip that begins at pixel row `top`, and its share of pixels with data."""
-    col, row, width, height = window
-    inside = np.s_[row - top : row - top + height, col : col + width]
+    column, row, width, height = window
+    inside = np.s_[row - top : row - top + height, column : column + width]
     image_YXB = np.ascontiguousarray(scene.image(strip, inside))
     return image_YXB, float(strip.valid_YX[inside].mean())
 

@@ -32,11 +32,11 @@ def footprint_columns(place: Place | None, windows_N4: Int[np.ndarray, "N 4"]) -
         windows_N4: first column, first row, width and height of each window, in pixels.
 
     Returns:
-        col, row, width, height (pixels); crs ("" = unknown); left, bottom, right, top: the upright
+        column, row, width, height (pixels); crs ("" = unknown); left, bottom, right, top: upright
         rectangle around the window in that system (nan = unknown); footprint: the window's corners
         as a WKT polygon, which a rotated scene turns ("" = unknown).
     """
-    table = pd.DataFrame(windows_N4, columns=["col", "row", "width", "height"])
+    table = pd.DataFrame(windows_N4, columns=["column", "row", "width", "height"])
     if place is None:
         return table.assign(
             crs="", left=np.nan, bottom=np.nan, right=np.nan, top=np.nan, footprint=""
@@ -187,8 +187,8 @@ def parse_window(text: str) -> tuple[int, int, int, int]:
     rule = "four whole numbers of pixels, column,row,width,height"
     numbers = _numbers(text, "window", rule)
     require(all(number == int(number) for number in numbers), "window", rule, text)
-    col, row, width, height = (int(number) for number in numbers)
-    return col, row, width, height
+    column, row, width, height = (int(number) for number in numbers)
+    return column, row, width, height
 
 
 def _numbers(text: str, name: str, rule: str) -> list[float]:

@@ -16,6 +16,7 @@ from likeness.data.decode import DecodeError, decode
 from likeness.files import atomic_path, write_json
 from likeness.inference.readouts import label_cells
 from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.generated import is_generated
 from likeness_apps.shell.measure import Answers, Measured
 from likeness_apps.shell.report.data import ReportData
 from likeness_apps.shell.report.html import write_report
@@ -122,6 +123,7 @@ def report_of(
         provenance=provenance or {},
         card=card,
         thumbnail=None if folder is None else (lambda name: thumbnail(folder / name)),
+        generated=folder is not None and is_generated(folder),
         own_sections=() if domain.measures is None else domain.measures().sections(),
     )
     write_report(path, data, include_images=include_images)

@@ -113,7 +113,7 @@ def test_chips_are_the_windows_that_a_loop_lists(chips, run, two_scenes):
         for row in tops
         for col in lefts
     ]
-    found = list(zip(index.rows["path"], index.rows["col"], index.rows["row"], strict=True))
+    found = list(zip(index.rows["path"], index.rows["column"], index.rows["row"], strict=True))
     assert found == expected
     assert set(index.rows["width"]) == set(index.rows["height"]) == {32}
     assert set(index.rows["valid"]) == {1.0}
@@ -132,7 +132,7 @@ def test_footprints_are_the_windows_corners(chips):
     for name, transform, crs in (("a.tif", NORTH_UP, UTM), ("b.tif", TURNED, "EPSG:32633")):
         for row in rows[rows["path"] == name].itertuples():
             ends = ((0, 0), (32, 0), (32, 32), (0, 32))
-            corners = [transform @ (row.col + x, row.row + y) for x, y in ends]
+            corners = [transform @ (row.column + x, row.row + y) for x, y in ends]
             polygon = shapely.from_wkt(row.footprint)
             np.testing.assert_allclose(polygon.exterior.coords[:4], corners, rtol=1e-12)
             bounds = (row.left, row.bottom, row.right, row.top)
@@ -144,7 +144,7 @@ def test_a_scene_smaller_than_a_chip_is_one_chip(run, tmp_path):
     write_scene(tmp_path / "s" / "small.tif", mosaic(20, 90))
     out = index_chips(DOMAIN, run, tmp_path / "s", tmp_path / "i", chip=48, quiet=True)
     rows = open_index(out).rows
-    windows = rows[["col", "row", "width", "height"]].to_numpy().tolist()
+    windows = rows[["column", "row", "width", "height"]].to_numpy().tolist()
     assert windows == [[0, 0, 48, 20], [42, 0, 48, 20]]
 
 
@@ -156,7 +156,7 @@ def test_chips_without_data_are_left_out_and_others_say_how_much(run, tmp_path, 
     index_chips(DOMAIN, run, path, tmp_path / "all", chip=32)
     assert "left out: s.tif: 2 chips without data" in capsys.readouterr().out
     rows = open_index(tmp_path / "all").rows
-    assert rows[["col", "row", "valid"]].to_numpy().tolist() == [[32, 0, 0.75], [32, 32, 0.75]]
+    assert rows[["column", "row", "valid"]].to_numpy().tolist() == [[32, 0, 0.75], [32, 32, 0.75]]
     with pytest.raises(UserError, match="data must be GeoTIFFs with at least one readable chip"):
         index_chips(DOMAIN, run, path, tmp_path / "n", chip=32, min_valid=0.8, quiet=True)
     assert not (tmp_path / "n").exists()
@@ -172,7 +172,7 @@ def test_a_broken_tile_costs_its_chips_and_no_more(run, tmp_path, capsys):
     rows = open_index(tmp_path / "i").rows
     assert rows["path"].value_counts().to_dict() == {"good.tif": 9, "bad.tif": 8}
     bad = rows[rows["path"] == "bad.tif"]
-    assert (32, 32) not in set(zip(bad["col"], bad["row"], strict=True))
+    assert (32, 32) not in set(zip(bad["column"], bad["row"], strict=True))
 
 
 def test_files_that_are_no_scenes_are_left_out_and_said_so(run, tmp_path, capsys):
@@ -227,7 +227,7 @@ def test_a_stopped_call_goes_on(run, two_scenes, chips, tmp_path, monkeypatch):
 
 def test_a_window_never_answers_itself(chips, two_scenes):
     found = ask(chips, two_scenes / "a.tif", window=(24, 48, 32, 32), k=32)
-    windows = set(zip(found["path"], found["col"], found["row"], strict=True))
+    windows = set(zip(found["path"], found["column"], found["row"], strict=True))
     assert len(windows) == 32
     assert ("a.tif", 24, 48) not in windows
     assert set(found["query"]) == {f"{two_scenes / 'a.tif'}#24,48,32,32"}
@@ -239,13 +239,13 @@ def test_a_file_cut_from_a_scene_does_not_find_its_own_pixels(chips, tmp_path):
     save(tmp_path / "chip.png", chip)
     found = ask(chips, tmp_path / "chip.png", k=32)
     assert (("a.tif", 24, 48)) not in set(
-        zip(found["path"], found["col"], found["row"], strict=True)
+        zip(found["path"], found["column"], found["row"], strict=True)
     )
     changed = chip.copy()
     changed[0, 0] ^= 1
     save(tmp_path / "other.png", changed)
     first = ask(chips, tmp_path / "other.png", k=1).iloc[0]
-    assert (first["path"], first["col"], first["row"]) == ("a.tif", 24, 48)
+    assert (first["path"], first["column"], first["row"]) == ("a.tif", 24, 48)
     assert first["distance"] < 0.05
 
 
@@ -282,13 +282,13 @@ def test_a_box_is_applied_before_the_nearest_are_chosen(chips, two_scenes, tmp_p
     found = ask(
         chips, two_scenes / "b.tif", window=(0, 0, 30, 30), k=4, box=box, out=tmp_path / "o.csv"
     )
-    allowed = set(zip(*(rows[inside][name] for name in ("path", "col", "row")), strict=True))
+    allowed = set(zip(*(rows[inside][name] for name in ("path", "column", "row")), strict=True))
     expected = [
-        (hit.path, hit.col, hit.row, hit.distance)
+        (hit.path, hit.column, hit.row, hit.distance)
         for hit in everything.itertuples()
-        if (hit.path, hit.col, hit.row) in allowed
+        if (hit.path, hit.column, hit.row) in allowed
     ]
-    columns = ("path", "col", "row", "distance")
+    columns = ("path", "column", "row", "distance")
     assert list(zip(*(found[name] for name in columns), strict=True)) == expected[:4]
     assert found["rank"].tolist() == [1, 2, 3, 4]
     assert len(pd.read_csv(tmp_path / "o.csv")) == 4
@@ -468,6 +468,6 @@ def test_the_command_line_says_one_sentence(chips, two_scenes):
     assert ended.exit_code == 0
     assert "24 of 33 rows are inside the box" in ended.stdout
     for col, row in ask(chips, two_scenes / "a.tif", window=(0, 0, 32, 32), k=3,
-                        box=parse_box(around))[["col", "row"]].to_numpy():  # fmt: skip
+                        box=parse_box(around))[["column", "row"]].to_numpy():  # fmt: skip
         assert f"a.tif {col},{row}" in ended.stdout
     assert json.loads((chips / "index.json").read_text())["facts"]["stride"] == 24
