@@ -11,27 +11,18 @@ results/aid_scenes_items.parquet (file names, labels, ranks: nothing of the imag
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
-import fcntl
 import json
 import os
 import platform
 import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-HERE = Path(__file__).parent
-TABLE = HERE / "results" / "aid_scenes.csv"
-ITEMS = HERE / "results" / "aid_scenes_items.parquet"
-SPEED = HERE / "results" / "aid_scenes_speed.csv"
-WORK = HERE.parent / "runs" / "aid_scenes"
+from experiments import CIRCUMSTANCES, RESULTS, RunTable, circumstances, run_side_by_side
+
+ITEMS = RESULTS / "aid_scenes_items.parquet"
+SPEED = RESULTS / "aid_scenes_speed.csv"
 
 EPOCHS, FOLDS, FOLD_SEED = 20, 5, 0
 OPTIMISER = "optimiser={name: adamw, lr: 0.002, weight_decay: 0.01}"
@@ -50,12 +41,16 @@ ARMS: dict[str, tuple[str, ...]] = {
     "e": (BALANCED, "objective.terms=[{weight: 1.0, loss: {name: centre_structured}}]"),
 }
 SCHEMES = ("blocked", "random")
-COLUMNS = [
-    *("arm", "scheme", "fold", "seed", "status"),
-    *("accuracy", "kappa", "centre_accuracy", "map_at_r", "recall_at_1"),
-    *("val_accuracy", "best_epoch", "images_per_s", "seconds"),
-    *("threads", "torch", "commit", "date", "note"),
-]
+TABLE = RunTable(
+    "aid_scenes",
+    columns=(
+        *("arm", "scheme", "fold", "seed", "status"),
+        *("accuracy", "kappa", "centre_accuracy", "map_at_r", "recall_at_1"),
+        *("val_accuracy", "best_epoch", "images_per_s", "seconds"),
+        *(*CIRCUMSTANCES, "note"),
+    ),
+    keys=("arm", "scheme", "fold"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,9 +62,14 @@ class Job:
     fold: int
 
     @property
+    def words(self) -> tuple[str, str, str]:
+        """Its key."""
+        return self.arm, self.scheme, str(self.fold)
+
+    @property
     def name(self) -> str:
-        """Folder name and key."""
-        return f"{self.arm}-{self.scheme}-{self.fold}"
+        """Its folder."""
+        return "-".join(self.words)
 
 
 def jobs() -> list[Job]:
@@ -85,23 +85,8 @@ def jobs() -> list[Job]:
 
 def run_one(job: Job) -> None:
     """Train and test one arm on one fold, and record it."""
-    began = time.perf_counter()
-    row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
-    row |= {"arm": job.arm, "scheme": job.scheme, "fold": job.fold, "seed": job.fold}
-    try:
-        measured = _train_and_test(job)
-    except Exception as error:
-        row |= {"status": "failed", "note": " ".join(str(error).split())[:300]}
-    else:
-        row |= measured | {"status": "done"}
-    row |= _circumstances() | {"seconds": round(time.perf_counter() - began, 1)}
-    with _locked():
-        new = not TABLE.exists()
-        with TABLE.open("a", newline="") as handle:
-            writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+    known = {"arm": job.arm, "scheme": job.scheme, "fold": job.fold, "seed": job.fold}
+    TABLE.record(known, lambda: _train_and_test(job))
 
 
 def _train(job: Job, run: Path, *, epochs: int) -> tuple[Any, Path, Any]:
@@ -113,7 +98,7 @@ def _train(job: Job, run: Path, *, epochs: int) -> tuple[Any, Path, Any]:
     from likeness_apps.shell.train import train
 
     data = Path(os.environ["LIKENESS_DATA"]) / "aid"
-    manifest = _with_folds(recognise(data), job)
+    manifest = with_folds(recognise(data), job)
     domain = replace(DOMAIN, recognise=lambda path: manifest)
     changes = [
         f"seed={job.fold}",
@@ -133,7 +118,7 @@ def _train_and_test(job: Job) -> dict[str, Any]:
 
     from likeness_apps.shell.evaluate import evaluate
 
-    run, result = WORK / job.name, WORK / f"{job.name}-result"
+    run, result = TABLE.work / job.name, TABLE.work / f"{job.name}-result"
     shutil.rmtree(result, ignore_errors=True)
     domain, data, epochs = _train(job, run, epochs=EPOCHS)
     metrics = evaluate(domain, run, data, result, quiet=True)
@@ -160,16 +145,16 @@ def measure_speed(rounds: int) -> None:
     rows = []
     for number in range(1, rounds + 1):
         for arm in ARMS:
-            run = WORK / f"speed-{arm}"
+            run = TABLE.work / f"speed-{arm}"
             shutil.rmtree(run, ignore_errors=True)
             _, _, epochs = _train(Job(arm, "blocked", 0), run, epochs=2)
             speed = round(float(epochs["images_per_s"].iloc[-1]), 1)
-            rows.append({"arm": arm, "round": number, "images_per_s": speed} | _circumstances())
+            rows.append({"arm": arm, "round": number, "images_per_s": speed} | circumstances())
             print(rows[-1], flush=True)
     pd.DataFrame(rows).to_csv(SPEED, index=False)
 
 
-def _with_folds(manifest: Any, job: Job) -> Any:
+def with_folds(manifest: Any, job: Job) -> Any:
     """Test = one fold; a tenth of the rest, cut in the same way, is validation."""
     from likeness.data.splits import cross_fit, split_by_group
 
@@ -184,74 +169,16 @@ def _with_folds(manifest: Any, job: Job) -> Any:
 
 
 def _record_items(job: Job, predictions: Any) -> None:
-    import pandas as pd
-
-    kept = predictions[["path", "group", "truth", "label", "correct", "recall@1", "map@r"]].copy()
-    kept.insert(0, "fold", job.fold)
-    kept.insert(0, "scheme", job.scheme)
-    kept.insert(0, "arm", job.arm)
-    with _locked():
-        if ITEMS.exists():
-            old = pd.read_parquet(ITEMS)
-            same = (
-                (old["arm"] == job.arm) & (old["scheme"] == job.scheme) & (old["fold"] == job.fold)
-            )
-            kept = pd.concat([old[~same], kept], ignore_index=True)
-        temporary = ITEMS.with_suffix(".part")
-        kept.to_parquet(temporary, index=False, compression="zstd")
-        temporary.replace(ITEMS)
-
-
-def _circumstances() -> dict[str, Any]:
-    import torch
-
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "commit": commit,
-        "date": datetime.date.today().isoformat(),
-    }
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    for folder in (WORK, TABLE.parent):
-        folder.mkdir(parents=True, exist_ok=True)
-    with (WORK / ".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def finished() -> set[tuple[str, str, int]]:
-    """Runs that need not be repeated; failed ones are tried again, their rows stay."""
-    if not TABLE.exists():
-        return set()
-    with TABLE.open() as handle:
-        rows = list(csv.DictReader(handle))
-    return {(r["arm"], r["scheme"], int(r["fold"])) for r in rows if r["status"] == "done"}
+    kept = predictions[["path", "group", "truth", "label", "correct", "recall@1", "map@r"]]
+    keys = {"arm": job.arm, "scheme": job.scheme, "fold": job.fold}
+    TABLE.keep_items(ITEMS, keys, kept)
 
 
 def run_all(parallel: int, schemes: list[str]) -> None:
-    """Run what is left, `parallel` processes at a time with one thread each."""
-    done = finished()
-    waiting = [
-        job
-        for job in jobs()
-        if job.scheme in schemes and (job.arm, job.scheme, job.fold) not in done
-    ]
-    running: list[subprocess.Popen[bytes]] = []
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // parallel))}
-    while waiting or running:
-        running = [process for process in running if process.poll() is None]
-        if waiting and len(running) < parallel:
-            job = waiting.pop(0)
-            words = [sys.executable, __file__, "one", job.arm, job.scheme, str(job.fold)]
-            running.append(subprocess.Popen(words, env=environment))
-            print(f"{job.name}: started, {len(waiting)} wait", flush=True)
-        time.sleep(1.0)
+    """Run what is left, `parallel` processes at a time that share the cores."""
+    done = TABLE.finished()
+    waiting = [job.words for job in jobs() if job.scheme in schemes and job.words not in done]
+    run_side_by_side(__file__, waiting, parallel)
 
 
 def main() -> None:
@@ -278,7 +205,7 @@ def main() -> None:
     else:
         from aid_scenes_summary import summarise
 
-        summarise(TABLE, ITEMS)
+        summarise(TABLE.path, ITEMS)
 
 
 if __name__ == "__main__":

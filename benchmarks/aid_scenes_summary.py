@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments import HERE, between, marks, shown, total_of_runs
 from likeness.evaluation.resampling import (
     Bootstrap,
     Sums,
@@ -33,7 +34,7 @@ NAMES = {
 FOLDS = 5
 MEASURES = {"correct": "accuracy", "map@r": "MAP@R", "recall@1": "R@1"}
 BOOTSTRAP = Bootstrap(replicates=2000, seed=0)
-BEGIN, END = "<!-- aid:begin (made by benchmarks/aid_scenes.py summary) -->", "<!-- aid:end -->"
+MARKS = marks("aid", "benchmarks/aid_scenes.py summary")
 
 
 def summarise(table: Path, items: Path) -> None:
@@ -42,19 +43,13 @@ def summarise(table: Path, items: Path) -> None:
     speed = pd.read_csv(table.with_name("aid_scenes_speed.csv"))
     head = render_table(runs, answers, speed)
     title = "# AID scenes: results\n\nProtocol: `benchmarks/aid_scenes.md`."
-    parts = [title, head, render_differences(answers), render_gap(answers), render_runs(runs)]
+    total = total_of_runs(runs, table.name)
+    parts = [title, head, render_differences(answers), render_gap(answers), total]
     text = "\n\n".join(parts)
     table.with_name("aid_scenes_summary.md").write_text(text + "\n", encoding="utf-8")
-    readme = Path(__file__).parents[1] / "README.md"
-    readme.write_text(with_table(readme.read_text(encoding="utf-8"), head), encoding="utf-8")
+    readme = HERE.parent / "README.md"
+    readme.write_text(between(readme.read_text(encoding="utf-8"), MARKS, head), encoding="utf-8")
     print(text)
-
-
-def with_table(readme: str, table: str) -> str:
-    """The README with the table between its marks."""
-    before, _, rest = readme.partition(BEGIN)
-    after = rest.partition(END)[2]
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
 def render_table(runs: pd.DataFrame, answers: pd.DataFrame, speed: pd.DataFrame) -> str:
@@ -145,13 +140,6 @@ def render_gap(answers: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def render_runs(runs: pd.DataFrame) -> str:
-    """Every run, failed and abandoned ones too."""
-    counts = runs["status"].value_counts()
-    total = ", ".join(f"{count} {name}" for name, count in counts.items())
-    return f"## Runs\n\n{total}; all rows in `aid_scenes.csv`."
-
-
 def fold_sums(
     answers: pd.DataFrame, arm: str, scheme: str, column: str, folds: list[int] | None = None
 ) -> list[Sums]:
@@ -176,4 +164,4 @@ def _interval(sums: list[Sums]) -> str:
         found = interval(sums[0], mean_of_sums, BOOTSTRAP)
     else:
         found = two_level_interval(sums, mean_of_sums, BOOTSTRAP, shared_groups=False)
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return shown(found)

@@ -11,23 +11,18 @@ results/multilabel_mosaics.csv and, per test mosaic, scores in multilabel_mosaic
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
 import os
 import shutil
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-HERE = Path(__file__).parent
-TABLE = HERE / "results" / "multilabel_mosaics.csv"
-ITEMS = HERE / "results" / "multilabel_mosaics_items.parquet"
-SPEED = HERE / "results" / "multilabel_mosaics_speed.csv"
-WORK = HERE.parent / "runs" / "multilabel_mosaics"
+from experiments import CIRCUMSTANCES, RESULTS, RunTable, circumstances
+
+ITEMS = RESULTS / "multilabel_mosaics_items.parquet"
+SPEED = RESULTS / "multilabel_mosaics_speed.csv"
 
 TILE, SEEDS, EPOCHS = 64, (0, 1, 2), 16
 # split -> (blocks of each class, classes of a region, mosaics)
@@ -40,10 +35,14 @@ ARMS = {
     "all": f"[{{{LOSS}}}]",
 }
 MEASURES = ("wap@20", "ndcg@20", "acg@20", "map", "example_f1@20")
-COLUMNS = [
-    *("arm", "seed", "status", *MEASURES, "val_best", "best_epoch", "epoch_95"),
-    *("seconds_per_epoch", "seconds", "threads", "torch", "commit", "date", "note"),
-]
+TABLE = RunTable(
+    "multilabel_mosaics",
+    columns=(
+        *("arm", "seed", "status", *MEASURES, "val_best", "best_epoch", "epoch_95"),
+        *("seconds_per_epoch", "seconds", *CIRCUMSTANCES, "note"),
+    ),
+    keys=("arm", "seed"),
+)
 
 
 def make_mosaics() -> Path:
@@ -52,7 +51,7 @@ def make_mosaics() -> Path:
     from likeness.data.manifest import join_labels
     from likeness_apps.remote_sensing.layouts import recognise
 
-    out = WORK / "mosaics"
+    out = TABLE.work / "mosaics"
     if (out / "mosaics.csv").is_file():
         return out / "mosaics.csv"
     from PIL import Image
@@ -154,19 +153,7 @@ def train_arm(arm: str, seed: int, epochs: int, run: Path) -> pd.DataFrame:
 
 def run_one(arm: str, seed: int) -> None:
     """Train and test one arm with one seed, and record it."""
-    began = time.perf_counter()
-    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"arm": arm, "seed": seed}
-    try:
-        row |= _train_and_test(arm, seed) | {"status": "done"}
-    except Exception as error:
-        row |= {"status": "failed", "note": " ".join(str(error).split())[:300]}
-    row |= _circumstances() | {"seconds": round(time.perf_counter() - began, 1)}
-    new = not TABLE.exists()
-    with TABLE.open("a", newline="") as handle:
-        writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+    TABLE.record({"arm": arm, "seed": seed}, lambda: _train_and_test(arm, seed))
 
 
 def _train_and_test(arm: str, seed: int) -> dict[str, Any]:
@@ -175,7 +162,7 @@ def _train_and_test(arm: str, seed: int) -> dict[str, Any]:
     from likeness_apps.remote_sensing.domain import DOMAIN
     from likeness_apps.shell.evaluate import evaluate
 
-    run, result = WORK / f"{arm}-{seed}", WORK / f"{arm}-{seed}-result"
+    run, result = TABLE.work / f"{arm}-{seed}", TABLE.work / f"{arm}-{seed}-result"
     epochs = train_arm(arm, seed, EPOCHS, run)
     shutil.rmtree(result, ignore_errors=True)
     evaluate(DOMAIN, run, make_mosaics(), result, quiet=True)
@@ -197,15 +184,8 @@ def _train_and_test(arm: str, seed: int) -> dict[str, Any]:
 
 
 def _record_items(arm: str, seed: int, truth: pd.DataFrame, per_query: dict[str, Any]) -> None:
-    kept = truth[["path", "group"]].assign(arm=arm, seed=seed)
-    for name in MEASURES:
-        kept[name] = per_query[name]
-    if ITEMS.exists():
-        old = pd.read_parquet(ITEMS)
-        kept = pd.concat([old[(old["arm"] != arm) | (old["seed"] != seed)], kept])
-    temporary = ITEMS.with_suffix(".part")
-    kept.to_parquet(temporary, index=False, compression="zstd")
-    temporary.replace(ITEMS)
+    kept = truth[["path", "group"]].assign(**{name: per_query[name] for name in MEASURES})
+    TABLE.keep_items(ITEMS, {"arm": arm, "seed": seed}, kept)
 
 
 def measure_speed(rounds: int) -> None:
@@ -213,33 +193,12 @@ def measure_speed(rounds: int) -> None:
     rows = []
     for number in range(1, rounds + 1):
         for arm in ARMS:
-            run = WORK / f"speed-{arm}"
+            run = TABLE.work / f"speed-{arm}"
             shutil.rmtree(run, ignore_errors=True)
             seconds = float(train_arm(arm, 0, 2, run)["seconds"].iloc[-1])
-            rows.append({"arm": arm, "round": number, "seconds": seconds} | _circumstances())
+            rows.append({"arm": arm, "round": number, "seconds": seconds} | circumstances())
             print(rows[-1], flush=True)
     pd.DataFrame(rows).to_csv(SPEED, index=False)
-
-
-def _circumstances() -> dict[str, Any]:
-    import torch
-
-    words = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "commit": commit,
-        "date": datetime.date.today().isoformat(),
-    }
-
-
-def finished() -> set[tuple[str, int]]:
-    """Runs that need not be repeated; failed ones are tried again, their rows stay."""
-    if not TABLE.exists():
-        return set()
-    with TABLE.open() as handle:
-        return {(r["arm"], int(r["seed"])) for r in csv.DictReader(handle) if r["status"] == "done"}
 
 
 def summarise() -> None:
@@ -252,7 +211,7 @@ def summarise() -> None:
         two_level_difference,
     )
 
-    runs, items = pd.read_csv(TABLE), pd.read_parquet(ITEMS)
+    runs, items = pd.read_csv(TABLE.path), pd.read_parquet(ITEMS)
     done = runs[runs["status"] == "done"]
     lines = [
         "# Multi-label mosaics: results",
@@ -290,7 +249,7 @@ def summarise() -> None:
         bounds = f"[{found.low:+.4f}, {found.high:+.4f}]"
         lines.append(f"| {name} | {found.value:+.4f} | {bounds} | {p:.3g} |")
     text = "\n".join(lines) + "\n"
-    (HERE / "results" / "multilabel_mosaics_summary.md").write_text(text, encoding="utf-8")
+    (RESULTS / "multilabel_mosaics_summary.md").write_text(text, encoding="utf-8")
     print(text)
 
 
@@ -309,7 +268,7 @@ def main() -> None:
     elif options.command == "run":
         for seed in SEEDS:
             for arm in ARMS:
-                if (arm, seed) not in finished():
+                if (arm, str(seed)) not in TABLE.finished():
                     print(f"{arm}, seed {seed}", flush=True)
                     run_one(arm, seed)
     elif options.command == "speed":

@@ -105,7 +105,11 @@ class Task(Protocol):
 
     @property
     def monitors(self) -> tuple[str, ...]:
-        """Validation scores that can choose the best epoch; only the first needs a class layer."""
+        """Validation scores that can choose the best epoch."""
+
+    @property
+    def layer_monitors(self) -> tuple[str, ...]:
+        """Those of them that need a class layer."""
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -167,9 +171,10 @@ def require_fit(spec: RunSpec, task: Task, config: str) -> None:
             f"config must be for a {task.name} set, got {', '.join(unfit)}{advice} "
             f"(monitor is one of {', '.join(task.monitors)})"
         )
-    if spec.objective.classification is None and spec.monitor == task.monitors[0]:
-        others = ", ".join(task.monitors[1:])
-        require(False, "monitor", f"one of {others} without a classification", spec.monitor)
+    if spec.objective.classification is None and spec.monitor is not None:
+        others = [name for name in task.monitors if name not in task.layer_monitors]
+        rule = f"one of {', '.join(others)} without a classification"
+        require(spec.monitor in others, "monitor", rule, spec.monitor)
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,8 @@ class SingleLabel:
     classes: list[str]
     name = "single-label"
     multilabel = False
-    monitors = ("accuracy", "map_at_r")
+    monitors = ("accuracy", "average_accuracy", "map_at_r")
+    layer_monitors = ("accuracy", "average_accuracy")
     shown = ("overall_accuracy", "average_accuracy", "kappa")
 
     @property
@@ -202,7 +208,7 @@ class SingleLabel:
 
     def unfit(self, spec: RunSpec) -> list[str]:
         """The options that are made for several labels."""
-        return _unfit(spec, self.monitors, "binary_cross_entropy", "multilabel")
+        return _unfit(spec, self.monitors, ("binary_cross_entropy",), "multilabel")
 
     def plain(self) -> OperatingPoint:
         """Temperature 1."""
@@ -239,6 +245,7 @@ class MultiLabel:
     name = "multi-label"
     multilabel = True
     monitors = ("macro_ap", "map", "wmap", "ndcg")
+    layer_monitors = ("macro_ap",)
     shown = ("example_f1", "micro_f1", "macro_f1", "macro_ap", "hamming_loss", "subset_accuracy")
 
     @property
@@ -260,7 +267,7 @@ class MultiLabel:
 
     def unfit(self, spec: RunSpec) -> list[str]:
         """The options that are made for one class each."""
-        return _unfit(spec, self.monitors, "cross_entropy", "class_balanced")
+        return _unfit(spec, self.monitors, ("cross_entropy", "focal"), "class_balanced")
 
     def plain(self) -> OperatingPoint:
         """Thresholds of 0.5."""
@@ -309,10 +316,12 @@ def _tempered(temperature: float) -> OperatingPoint:
     )
 
 
-def _unfit(spec: RunSpec, monitors: Sequence[str], classification: str, sampler: str) -> list[str]:
+def _unfit(
+    spec: RunSpec, monitors: Sequence[str], classifications: Sequence[str], sampler: str
+) -> list[str]:
     """Options outside `monitors`, and those with the names of the other kind of set."""
-    found = [] if spec.monitor in monitors else [f"monitor={spec.monitor}"]
+    found = [] if spec.monitor in (None, *monitors) else [f"monitor={spec.monitor}"]
     chosen = spec.objective.classification
-    if chosen is not None and chosen.name == classification:
-        found.append(f"objective.classification.name={classification}")
+    if chosen is not None and chosen.name in classifications:
+        found.append(f"objective.classification.name={chosen.name}")
     return found + [f"sampler.name={sampler}"] * (spec.sampler.name == sampler)

@@ -47,8 +47,8 @@ class FitResult:
 
     Attributes:
         best_epoch: the epoch whose weights they are, counted from 1.
-        best_score: its value of `spec.monitor`; nan without validation, or if no epoch's was a
-            number (a sentence then says so, and the last epoch counts as the best).
+        best_score: its value of `spec.monitor`; nan without validation or monitor, or if no epoch's
+            was a number (a sentence then says so); the last epoch then counts as the best.
         epochs: epochs done.
         steps: steps done.
         history: one row per epoch, the columns of `logs/epochs.csv`.
@@ -100,7 +100,7 @@ def fit(
         data: training images, labels, names.
         plan: the batches; `build_plan(spec.sampler, labels, seed=spec.seed)`.
         validate: embedder -> scores by name, among them `spec.monitor`; called after each epoch.
-            None: the last epoch is the best.
+            None, or a monitor that is null: the last epoch is the best.
         resume: continue from the last checkpoint; without one, start.
         quiet: show nothing.
         tensorboard: write events to `logs/tensorboard` too.
@@ -173,7 +173,8 @@ def _train(run: Run, validate: Validate | None, display: Display, tensorboard: b
                 logs.epoch(row, ledger.step)
             display.epoch(row)
             run.save(logs)
-        if run.is_first and validate is not None and ledger.best_score is None:
+        chooses = validate is not None and run.spec.monitor is not None
+        if run.is_first and chooses and ledger.best_score is None:
             display.warn(_never_a_number(run))
 
 
@@ -282,16 +283,17 @@ def _validate(run: Run, validate: Validate | None) -> dict[str, float]:
     run.method.eval()
     with torch.no_grad():
         scores = dict(validate(run.method.embedder))
-    if run.spec.monitor not in scores:
+    if run.spec.monitor is not None and run.spec.monitor not in scores:
         known = ", ".join(scores)
         raise UserError(f"monitor must be one of the scores {known}, got {run.spec.monitor!r}")
     return scores
 
 
 def _monitored(run: Run, validate: Validate | None, scores: Mapping[str, float]) -> float | None:
-    if validate is None:
+    monitor = run.spec.monitor
+    if validate is None or monitor is None:
         return None
-    return from_first(float(scores.get(run.spec.monitor, math.nan)), run.fabric)
+    return from_first(float(scores.get(monitor, math.nan)), run.fabric)
 
 
 def _never_a_number(run: Run) -> str:

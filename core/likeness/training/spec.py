@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from likeness.config import Spec
+from likeness.data.steps import Step
 from likeness.data.transforms import Augmentation
 from likeness.errors import UserError, require
 from likeness.models import ModelSpec
@@ -103,7 +104,12 @@ class DataSpec(Spec):
         block_km: images whose centres lie in one cell of a square geographic grid of this side, and
             images that overlap, form one group; null leaves the groups of the layout. Needs images
             with a CRS; with `groups: none` it only names the groups.
+        steps: what is done to each image before it is resized, in this order, in training and ever
+            after: `shades_of_grey`, `remove_dark_lines`, `crop_dark_border`, `crop_to_mask`; needs
+            8-bit images of three bands. Without the cache it is done again in every epoch.
         cache_gib: sets that fit are kept decoded in memory, up to this many GiB; 0 never.
+        scope_check: the model remembers what its training images look like, and `predict` answers
+            others with `out_of_scope`.
     """
 
     resize: Literal["squash", "centre-crop"] = "squash"
@@ -115,7 +121,9 @@ class DataSpec(Spec):
     fold: int | None = Field(default=None, ge=1)
     bands: list[int | str] | None = None
     block_km: float | None = Field(default=None, gt=0)
+    steps: tuple[Step, ...] = ()
     cache_gib: float = Field(default=2.0, ge=0)
+    scope_check: bool = False
 
     @field_validator("bands", mode="before")
     @classmethod
@@ -142,8 +150,10 @@ class RunSpec(Spec):
         clip_norm: the gradient is shortened to this norm, > 0; null never.
         patience: stop after so many epochs without a better `monitor`, >= 1; null never.
         monitor: the validation score that chooses the best epoch; higher is better. Of sets with
-            one class per image `accuracy` or `map_at_r`; of multi-label sets `macro_ap` (mean AP
-            over the labels), `map`, `wmap` or `ndcg` (of retrieval).
+            one class per image `accuracy`, `average_accuracy` (mean recall of the classes, for sets
+            with rare ones) or `map_at_r`; of multi-label sets `macro_ap` (mean AP over the labels),
+            `map`, `wmap` or `ndcg` (of retrieval). null chooses none: the last epoch's weights are
+            kept (a fixed budget), and validation is only logged.
         workers: processes that load images; 0 loads in the training process. Changes no number.
         grad_cache: images per chunk when a batch is larger than memory (gradient caching); null
             sends the whole batch through the network at once.
@@ -164,7 +174,10 @@ class RunSpec(Spec):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     clip_norm: float | None = Field(default=None, gt=0)
     patience: int | None = Field(default=None, ge=1)
-    monitor: Literal["accuracy", "map_at_r", "macro_ap", "map", "wmap", "ndcg"] = "map_at_r"
+    monitor: (
+        Literal["accuracy", "average_accuracy", "map_at_r", "macro_ap", "map", "wmap", "ndcg"]
+        | None
+    ) = "map_at_r"
     workers: int = Field(default=2, ge=0)
     grad_cache: int | None = Field(default=None, ge=1)
     checkpoint_minutes: float = Field(default=10.0, gt=0)
@@ -174,4 +187,10 @@ class RunSpec(Spec):
     def _warmup_ends(self) -> RunSpec:
         warmup, rule = self.schedule.warmup_epochs, f"<= epochs, {self.epochs}"
         require(warmup <= self.epochs, "schedule.warmup_epochs", rule, warmup)
+        return self
+
+    @model_validator(mode="after")
+    def _patience_needs_a_score(self) -> RunSpec:
+        fits = self.patience is None or self.monitor is not None
+        require(fits, "patience", "null where monitor is null", self.patience)
         return self

@@ -167,6 +167,20 @@ def test_without_validation_the_last_epoch_counts(tmp_path):
     assert columns == ["epoch", "train_loss", "active", "lr", "images_per_s", "seconds"]
 
 
+def test_without_a_monitor_the_last_epoch_is_kept_and_scores_are_only_logged(tmp_path, capsys):
+    seen = []
+    validate = scripted([0.3, 0.9, 0.5], seen)
+    result, embedder, _ = train(tmp_path, tiny_spec(monitor=None), validate=validate)
+    assert result.best_epoch == 3
+    assert math.isnan(result.best_score)
+    assert_equal(weights(embedder), seen[-1])
+    assert result.history["val_accuracy"].tolist() == [0.3, 0.9, 0.5]
+    assert capsys.readouterr().err == ""
+    again, embedder, _ = train(tmp_path, tiny_spec(monitor=None), validate=None, resume=True)
+    assert (again.best_epoch, again.already_finished) == (3, True)
+    assert_equal(weights(embedder), seen[-1])
+
+
 def test_early_stopping(tmp_path):
     spec = tiny_spec(epochs=10, patience=2)
     scores = [0.1, 0.6, 0.5, 0.6, 0.9]
