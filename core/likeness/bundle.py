@@ -1,9 +1,10 @@
 """A model is a directory: everything needed to use it elsewhere, and no pickle.
 
 Files: `weights.safetensors` (the network, and under `readout.` the class centres and the training
-gallery of the k-NN read-out), `config.yaml`, `labels.json` (the classes, and whether an image may
-have several), `preprocessing.json`, `splits.csv`, `metrics.json`, `provenance.json` (with the
-SHA-256 of all others) and `README.md` (the card).
+gallery of the k-NN read-out, under `scope.` what training images look like), `config.yaml`,
+`labels.json` (the classes, and whether an image may have several), `preprocessing.json`,
+`splits.csv`, `metrics.json`, `provenance.json` (with the SHA-256 of all others) and `README.md`
+(the card).
 
 Shapes: C = classes, D = embedding, M = gallery items.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from torch import Tensor
 
 from likeness.card import check_card
 from likeness.config import parse
-from likeness.data.manifest import SEPARATOR
+from likeness.data.manifest import SEPARATOR, split_labels
 from likeness.data.transforms import Preprocessing
 from likeness.errors import UserError, require
 from likeness.files import atomic_directory, atomic_path, ordinary_mode, write_json, write_text
@@ -42,11 +44,13 @@ from likeness.provenance import (
     resolve_model,
     seal,
 )
+from likeness.scope_record import SCOPE, ScopeRecord, read_record
 
 _READOUT = "readout."
 _CENTRES = f"{_READOUT}centres"
 _GALLERY = f"{_READOUT}gallery"
 _GALLERY_LABELS = f"{_READOUT}gallery_labels"
+_GALLERY_ROWS = f"{_READOUT}gallery_rows"
 _ID_LENGTH = 12
 
 
@@ -58,10 +62,12 @@ class Gallery:
         embeddings_MD: raw embeddings of the default head.
         labels_M: class numbers, int64 in [0, C), shape (M,); of a multi-label model (M, C) uint8
             of 0 and 1.
+        rows_M: the row of splits.csv of each, int64, shape (M,); None where nobody wrote it down.
     """
 
     embeddings_MD: Float[Tensor, "M D"]
     labels_M: Integer[Tensor, "M ..."]
+    rows_M: Integer[Tensor, " M"] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class Bundle:
         model_id: the first 12 hexadecimal digits of the weights' SHA-256.
         path: the directory.
         multilabel: whether an image may have several of the classes.
+        scope: what the training images look like; None: every image is answered.
     """
 
     embedder: Embedder
@@ -97,6 +104,7 @@ class Bundle:
     model_id: str
     path: Path
     multilabel: bool = False
+    scope: ScopeRecord | None = None
 
     @property
     def space(self) -> Space:
@@ -108,6 +116,25 @@ class Bundle:
         """The licence of the training data; None where `train` was not told."""
         licence = self.provenance.get("data_licence")
         return str(licence) if licence else None
+
+    def gallery_rows(self) -> pd.DataFrame | None:
+        """The rows of `splits` behind the gallery, in its order; None if they cannot be told.
+
+        A gallery without row numbers is the training split in order if it has as many items and
+        their labels agree one by one.
+        """
+        if self.gallery is None:
+            return None
+        if self.gallery.rows_M is not None:
+            return self.splits.iloc[self.gallery.rows_M.tolist()]
+        rows = self.splits[self.splits["split"] == "train"]
+        labels, cells = self.gallery.labels_M.tolist(), rows["label"].tolist()
+        if self.multilabel:
+            known = [set(split_labels(cell)) for cell in cells]
+            same = known == [set(compress(self.classes, has)) for has in labels]
+        else:
+            same = cells == [self.classes[label] for label in labels]
+        return rows if same else None
 
 
 def save_bundle(
@@ -124,6 +151,7 @@ def save_bundle(
     centres_CD: Float[Tensor, "C D"] | None = None,
     gallery: Gallery | None = None,
     multilabel: bool = False,
+    scope: ScopeRecord | None = None,
 ) -> str:
     """Write a model directory; killed at any moment it leaves the old model or the new one.
 
@@ -140,6 +168,7 @@ def save_bundle(
         centres_CD: class centres, finite.
         gallery: training embeddings and labels.
         multilabel: whether an image may have several of the classes.
+        scope: what the training images look like; needs their gallery.
 
     Returns:
         The model id.
@@ -157,9 +186,11 @@ def save_bundle(
     _check_readouts(embedder, classes, centres_CD, gallery, multilabel=multilabel)
     check_card(card)
     _check_splits(splits)
+    _check_gallery_rows(gallery, splits)
+    _check_scope(scope, gallery)
     _check_target(directory)
     with atomic_directory(directory) as new:
-        _save_weights(new / WEIGHTS_FILE, _tensors(embedder, centres_CD, gallery))
+        _save_weights(new / WEIGHTS_FILE, _tensors(embedder, centres_CD, gallery, scope))
         write_text(
             new / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
         )
@@ -199,16 +230,21 @@ def load_bundle(path: Path | str) -> Bundle:
     embedder, readout = _rebuild(spec, tensors, len(classes), directory)
     gallery = None
     if _GALLERY in readout and _GALLERY_LABELS in readout:
-        gallery = Gallery(readout[_GALLERY], readout[_GALLERY_LABELS])
+        rows_M = readout.get(_GALLERY_ROWS)  # older models have none
+        gallery = Gallery(readout[_GALLERY], readout[_GALLERY_LABELS], rows_M)
     centres_CD = readout.get(_CENTRES)
+    scope = read_record(readout)  # older models have none
     _check_parts(embedder, classes, preprocessing)
     _check_readouts(embedder, classes, centres_CD, gallery, multilabel=multilabel)
+    splits = pd.read_csv(directory / "splits.csv", dtype=str, keep_default_na=False)
+    _check_gallery_rows(gallery, splits)
+    _check_scope(scope, gallery)
     return Bundle(
         embedder=embedder,
         config=config,
         classes=classes,
         preprocessing=preprocessing,
-        splits=pd.read_csv(directory / "splits.csv", dtype=str, keep_default_na=False),
+        splits=splits,
         metrics=_read_json(directory / "metrics.json"),
         provenance=provenance,
         card=(directory / "README.md").read_text(encoding="utf-8"),
@@ -217,12 +253,31 @@ def load_bundle(path: Path | str) -> Bundle:
         model_id=provenance["files"][WEIGHTS_FILE][:_ID_LENGTH],
         path=directory,
         multilabel=multilabel,
+        scope=scope,
     )
 
 
 def _check_splits(splits: pd.DataFrame) -> None:
     missing = [name for name in SPLIT_COLUMNS if name not in splits.columns]
     require(not missing, "splits", f"a table with {', '.join(SPLIT_COLUMNS)}", list(splits.columns))
+
+
+def _check_gallery_rows(gallery: Gallery | None, splits: pd.DataFrame) -> None:
+    if gallery is None or gallery.rows_M is None:
+        return
+    rows, wanted = gallery.rows_M, (len(gallery.labels_M),)
+    shape = tuple(rows.shape)
+    require(shape == wanted, "gallery.rows_M", f"of shape {wanted}", shape)
+    inside = bool(((rows >= 0) & (rows < len(splits))).all())
+    require(inside, "gallery.rows_M", f"rows of splits.csv, under {len(splits)}", rows.tolist()[:5])
+
+
+def _check_scope(scope: ScopeRecord | None, gallery: Gallery | None) -> None:
+    if scope is None:
+        return
+    scope.check()
+    there = gallery is not None and len(gallery.labels_M) > 0
+    require(there, "scope", "beside a gallery of training embeddings", "none")
 
 
 def _check_target(directory: Path) -> None:
@@ -280,14 +335,19 @@ def _check_readouts(
 
 
 def _tensors(
-    embedder: Embedder, centres_CD: Tensor | None, gallery: Gallery | None
+    embedder: Embedder,
+    centres_CD: Tensor | None,
+    gallery: Gallery | None,
+    scope: ScopeRecord | None,
 ) -> dict[str, Tensor]:
-    tensors = dict(embedder.state_dict())
+    tensors = dict(embedder.state_dict()) | ({} if scope is None else scope.tensors())
     if centres_CD is not None:
         tensors[_CENTRES] = centres_CD
     if gallery is not None:
         tensors[_GALLERY] = gallery.embeddings_MD
         tensors[_GALLERY_LABELS] = gallery.labels_M
+        if gallery.rows_M is not None:
+            tensors[_GALLERY_ROWS] = gallery.rows_M
     # Copies in plain memory order: safetensors takes neither channels_last nor shared storage.
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -317,8 +377,9 @@ def _load_weights(path: Path) -> dict[str, Tensor]:
 def _rebuild(
     spec: ModelSpec, tensors: dict[str, Tensor], num_classes: int, directory: Path
 ) -> tuple[Embedder, dict[str, Tensor]]:
-    """The network filled with the weights, and the read-out tensors."""
-    readout = {name: tensor for name, tensor in tensors.items() if name.startswith(_READOUT)}
+    """The network filled with the weights, and the tensors of read-outs and scope."""
+    beside = (_READOUT, SCOPE)
+    readout = {name: tensor for name, tensor in tensors.items() if name.startswith(beside)}
     network = {name: tensor for name, tensor in tensors.items() if name not in readout}
     outputs = num_classes if any(name.startswith("classifiers.") for name in network) else 0
     with torch.device("meta"):  # no random weights are drawn: loading leaves the generator alone

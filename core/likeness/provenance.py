@@ -45,6 +45,17 @@ _PACKAGES = ("numpy", "pandas", "pillow", "rasterio", "lightning")
 SPLIT_COLUMNS = ("path", "label", "split", "group", "sha256")
 
 
+_RECORDED_AS: dict[Path, str] = {}  # a word of the command line -> what is recorded of it
+
+
+def record_as(word: Path | str, shown: str) -> None:
+    """From now on, record `word` of this process's command line as `shown`.
+
+    For a path that may name a person; the rest of the command is recorded as it was typed.
+    """
+    _RECORDED_AS[Path(word)] = shown
+
+
 def collect_provenance(
     *,
     seed: int,
@@ -55,7 +66,8 @@ def collect_provenance(
 ) -> dict[str, Any]:
     """What must be known to repeat a run.
 
-    Nothing that names a person or the machine is recorded, beyond what the command itself says.
+    Nothing that names a person or the machine is recorded, beyond what the command itself says,
+    and of that not what `record_as` replaces.
 
     Args:
         seed: the run's seed.
@@ -77,7 +89,7 @@ def collect_provenance(
     for name in _PACKAGES:
         versions[name] = metadata.version(name)
     return {
-        "command": [Path(words[0]).name, *words[1:]],
+        "command": [Path(words[0]).name, *(_RECORDED_AS.get(Path(w), w) for w in words[1:])],
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "versions": versions,

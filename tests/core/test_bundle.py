@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from likeness import bundle as subject
 from likeness.bundle import Gallery, load_bundle, save_bundle
 from likeness.card import SECTIONS
+from likeness.data.steps import CropDarkBorder, CropToMask, RemoveDarkLines, ShadesOfGrey
 from likeness.data.transforms import Preprocessing
 from likeness.errors import UserError
 from likeness.files import sha256_file, write_json
@@ -85,6 +86,51 @@ def copied(saved, tmp_path):
 
 def reseal(directory, provenance=None):
     write_json(directory / PROVENANCE_FILE, seal(directory, provenance or {"seed": 0}))
+
+
+def with_gallery(trained, path, labels, rows=None, **changes):
+    labels_M = torch.tensor(labels)
+    rows_M = None if rows is None else torch.tensor(rows)
+    gallery = Gallery(torch.zeros(len(labels), 8), labels_M, rows_M)
+    save_bundle(path / "model", trained, **parts(trained, gallery=gallery, **changes))
+    return load_bundle(path / "model")
+
+
+def test_the_gallery_knows_its_rows(trained, tmp_path):
+    bundle = with_gallery(trained, tmp_path, [2, 1], rows=[2, 0])
+    assert bundle.gallery_rows()["sha256"].tolist() == ["22", "00"]
+
+
+@pytest.mark.parametrize(("labels", "told"), [([1, 2], True), ([2, 1], False), ([1], False)])
+def test_an_older_gallery_is_the_training_split_or_nobody_knows(trained, tmp_path, labels, told):
+    splits = SPLITS.assign(split=["train", "test", "train"])
+    rows = with_gallery(trained, tmp_path, labels, splits=splits).gallery_rows()
+    assert (rows is not None) == told
+    assert rows is None or rows["sha256"].tolist() == ["00", "22"]
+
+
+def test_an_older_gallery_of_several_labels(trained, tmp_path):
+    splits = SPLITS.assign(split="train", label=["a|b", "", "ü"])
+    labels = [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    bundle = with_gallery(trained, tmp_path / "a", labels, splits=splits, multilabel=True)
+    assert bundle.gallery_rows()["sha256"].tolist() == ["00", "11", "22"]
+    labels[0][0] = 0
+    bundle = with_gallery(trained, tmp_path / "b", labels, splits=splits, multilabel=True)
+    assert bundle.gallery_rows() is None
+
+
+def test_preprocessing_steps_travel_and_older_models_have_none(trained, tmp_path):
+    steps = (ShadesOfGrey(p=5), RemoveDarkLines(), CropDarkBorder(), CropToMask(margin=0.1))
+    made = prepared().model_copy(update={"steps": steps})
+    save_bundle(tmp_path / "model", trained, **parts(trained, preprocessing=made))
+    assert load_bundle(tmp_path / "model").preprocessing == made
+    file = tmp_path / "model" / "preprocessing.json"
+    written = json.loads(file.read_text())
+    assert written["steps"][0] == {"name": "shades_of_grey", "p": 5.0}
+    del written["steps"]
+    write_json(file, written)
+    reseal(tmp_path / "model")
+    assert load_bundle(tmp_path / "model").preprocessing == prepared()
 
 
 def test_the_files_are_those_of_the_design(saved):
@@ -316,6 +362,10 @@ def test_tensors_that_do_not_fit_are_refused(copied, change, sentence):
         (
             {"gallery": Gallery(torch.zeros(2, 8), torch.tensor([0, -1]))},
             "gallery.labels_M must be class numbers under 3, got [0, -1]",
+        ),
+        (
+            {"gallery": Gallery(torch.zeros(2, 8), torch.tensor([0, 1]), torch.tensor([0, 3]))},
+            "gallery.rows_M must be rows of splits.csv, under 3, got [0, 3]",
         ),
     ],
 )

@@ -14,8 +14,9 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Int64, Shaped
 
-from likeness.data.decode import DecodeError, decode_full
+from likeness.data.decode import DecodeError
 from likeness.data.decoded import pixel_type
+from likeness.data.stepped import read_stepped
 from likeness.data.transforms import Augmentation, Preprocessing, match_bands, resize_image
 from likeness.errors import require
 from likeness.threads import prefetched
@@ -69,14 +70,19 @@ def load_side(preprocessing: Preprocessing, augmentation: Augmentation | None) -
 
 
 def load_image(
-    path: Path | str | bytes, preprocessing: Preprocessing, *, side: int | None = None
+    path: Path | str | bytes,
+    preprocessing: Preprocessing,
+    *,
+    side: int | None = None,
+    beside: Path | str | None = None,
 ) -> Shaped[np.ndarray, "S S C"]:
-    """Decode, match the bands and resize: the one way from a file to a square.
+    """Decode, do the steps, match the bands and resize: the one way from a file to a square.
 
     Args:
         path: the file, or its bytes.
-        preprocessing: which bands, their type, size and how to resize.
+        preprocessing: which bands, their type, the steps, size and how to resize.
         side: default `preprocessing.size`.
+        beside: the file that bytes were read from, where a step may look for its mask.
 
     Returns:
         The square in the type of `decode`; float32 with NaN where the file says "no data", if it
@@ -84,15 +90,16 @@ def load_image(
 
     Raises:
         DecodeError: naming the file, if it cannot be decoded, has other bands, numbers of
-            another type than `preprocessing.dtype`, or not one valid pixel.
+            another type than `preprocessing.dtype`, not one valid pixel, or if a step refuses it.
     """
     side = preprocessing.size if side is None else side
-    decoded = decode_full(path, min_side=side, bands=preprocessing.band_numbers)
+    steps, numbers = preprocessing.steps, preprocessing.band_numbers
     try:
-        found, wanted = pixel_type(decoded.dtype), preprocessing.dtype
+        read = read_stepped(path, steps, side=side, bands=numbers, beside=beside)
+        found, wanted = pixel_type(read.dtype), preprocessing.dtype
         if wanted is not None and found != wanted:
             raise DecodeError(f"{found} pixels where {wanted} are expected")
-        image_HWC = match_bands(decoded.measured_HWC, preprocessing.bands)
+        image_HWC = match_bands(read.image_HWC, preprocessing.bands)
         if image_HWC.dtype.kind == "f" and not np.isfinite(image_HWC).any():
             raise DecodeError("no valid pixel")
     except DecodeError as error:

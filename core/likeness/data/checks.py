@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from likeness.data.examine import Examined, examine
+from likeness.data.examine import Examined, RemarksOn, examine
 from likeness.data.findings import Finding, sort_findings
 from likeness.data.manifest import Manifest
 from likeness.data.splits import straddling
@@ -39,10 +39,12 @@ class CheckResult:
             height, bands, dtype, status, reason, pixels, crs, left, bottom, right, top,
             resolution) and twin (the first path among near duplicates, "" if there are none).
         findings: everything worth knowing, errors first, with those of the manifest.
+        records: of each row, for comparisons with other sets.
     """
 
     table: pd.DataFrame
     findings: tuple[Finding, ...]
+    records: tuple[Examined, ...] = ()
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -58,6 +60,7 @@ def check(
     min_side: int = 16,
     near_distance: int = 4,
     threads: int = 2,
+    remarks_on: RemarksOn | None = None,
     on_progress: Progress | None = None,
 ) -> CheckResult:
     """Read every file once and look for what spoils training or a measurement.
@@ -77,6 +80,7 @@ def check(
         min_side: sides below this many pixels are warned of.
         near_distance: greatest Hamming distance of the 64-bit difference hashes, 0..10.
         threads: threads that read and decode; the result does not depend on it.
+        remarks_on: see `examine`; each remark becomes a warning.
         on_progress: called with (done, total) after each file.
     """
     require(bands is None or bands >= 1, "bands", ">= 1", bands)
@@ -84,7 +88,7 @@ def check(
     table = manifest.table
     files = [manifest.file(path) for path in table["path"]]
     records: list[Examined] = []
-    look = partial(examine, bands=band_numbers)
+    look = partial(examine, bands=band_numbers, remarks_on=remarks_on)
     for record in prefetched(files, look, threads=threads):
         records.append(record)
         if on_progress is not None:
@@ -108,7 +112,7 @@ def check(
         *_group_findings(checked),
         *_class_findings(manifest, checked),
     ]
-    return CheckResult(checked, sort_findings(findings))
+    return CheckResult(checked, sort_findings(findings), tuple(records))
 
 
 def drop_unreadable(

@@ -56,6 +56,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_THE_SIDE = (5, 6, 7, 8)  # orientations that swap height and width
 _MODE_TYPES = {"I": "int32", "F": "float32", **dict.fromkeys(("I;16", "I;16B", "I;16L"), "uint16")}
 
 
@@ -172,14 +173,17 @@ def _by_pillow(data: bytes, min_side: int | None, *, alpha: bool) -> Decoded:
             check_size(*image.size)
             # several photos: the first
             form = "JPEG" if image.format == "MPO" else str(image.format)
+            width, height = image.size
             if min_side is not None and form == "JPEG":
                 image.draft(None, (min_side, min_side))
             image.load()
-            turn = _TURNS.get(_orientation(image))
+            orientation = _orientation(image)
+            turn = _TURNS.get(orientation)
             upright = image if turn is None else image.transpose(turn)
+            whole = (width, height) if orientation in _ON_THE_SIDE else (height, width)
             array = _array(upright, alpha=alpha)
             dtype = _MODE_TYPES.get(image.mode, "uint8")
-            return Decoded(array, None, form, dtype, unnamed(array))
+            return Decoded(array, None, form, dtype, unnamed(array), whole=whole)
     except DecodeError:
         raise
     except UnidentifiedImageError:

@@ -49,6 +49,7 @@ class Decoded:
         names: what the file calls each band that was read, "" where it has no name.
         place: where the image lies; None if the file does not say.
         remarks: what else to know of it, such as frames that were left out.
+        whole: height and width that it has at full scale; None = those of the pixels.
     """
 
     pixels_HWC: Shaped[np.ndarray, "H W C"]
@@ -58,6 +59,7 @@ class Decoded:
     names: tuple[str, ...]
     place: Place | None = None
     remarks: tuple[Remark, ...] = ()
+    whole: tuple[int, int] | None = None
 
     @property
     def measured_HWC(self) -> Shaped[np.ndarray, "H W C"]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from PIL import Image
 from likeness.data.decode import Decoded, DecodeError, decode_full, read_bytes
 from likeness.data.decoded import Remark, pixel_type
 
+RemarksOn = Callable[[np.ndarray], Sequence[Remark]]  # of pixels, height x width x bands
 THUMB = 16  # side of the thumbnails that confirm a near duplicate, in pixels
 
 
@@ -65,12 +66,15 @@ class Examined:
     remarks: tuple[Remark, ...] = ()
 
 
-def examine(path: Path, bands: Sequence[int] | None = None) -> Examined:
+def examine(
+    path: Path, bands: Sequence[int] | None = None, remarks_on: RemarksOn | None = None
+) -> Examined:
     """Read a file once: hash of the bytes, decoded shape, hash of the pixels, thumbnail, place.
 
     Args:
         path: the file.
         bands: numbers of the bands that count, as `decode` takes them.
+        remarks_on: what else to tell of the decoded pixels.
     """
     sha = ""
     try:
@@ -105,7 +109,7 @@ def examine(path: Path, bands: Sequence[int] | None = None) -> Examined:
         thumb.tobytes(),
         bool(values.size and values.min() == values.max()),
         empty,
-        decoded.remarks,
+        (*decoded.remarks, *(remarks_on(image_HWC) if remarks_on is not None else ())),
     )
 
 

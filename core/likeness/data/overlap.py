@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,19 +43,21 @@ def overlap_with(
     manifest: Manifest,
     others: Mapping[str, Manifest],
     *,
+    examined: Sequence[Examined] | None = None,
     near_distance: int = 4,
     threads: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Overlap]:
     """Which images of a set are in other sets, by their pixels and by a perceptual hash.
 
-    Every file is read once. Another encoding of the same pixels is found as `same`; another size or
-    compression as `near`. Mirrored, turned and cut copies are not found, unreadable files passed
-    over.
+    Every file is read once, those of `examined` not again. Another encoding of the same pixels is
+    found as `same`; another size or compression as `near`. Mirrored, turned and cut copies are not
+    found, unreadable files passed over.
 
     Args:
         manifest: the set in question.
         others: further sets by a name for messages.
+        examined: what `examine` said of each image of `manifest`, in the table's order.
         near_distance: greatest Hamming distance of the 64-bit difference hashes, 0..10.
         threads: threads that read and decode; the result does not depend on it.
         on_progress: called with (done, total) after each file.
@@ -66,12 +68,14 @@ def overlap_with(
     require(0 <= near_distance <= 10, "near_distance", "in 0..10", near_distance)
     sets = [manifest, *others.values()]
     rows = [(place, path) for place, one in enumerate(sets) for path in one.table["path"]]
-    files = [sets[place].file(path) for place, path in rows]
-    records: list[Examined] = []
-    for record in prefetched(files, examine, threads=threads):
+    records: list[Examined] = [] if examined is None else list(examined)
+    known = (0, len(manifest.table))
+    require(len(records) in known, "examined", f"of {known[1]} images", len(records))
+    files = [sets[place].file(path) for place, path in rows[len(records) :]]
+    for done, record in enumerate(prefetched(files, examine, threads=threads), start=1):
         records.append(record)
         if on_progress is not None:
-            on_progress(len(records), len(files))
+            on_progress(done, len(files))
     pixels = [record.pixels for record in records]  # "" = unreadable
     twins = twins_of([f"{row:09d}" for row in range(len(rows))], records, near_distance)
     same, near = _first_in(rows, pixels), _first_in(rows, twins)

@@ -47,7 +47,7 @@ def apply_lists(manifest: Manifest, source: Path, lists: Mapping[str, tuple[str,
     findings: list[Finding] = []
     for split in sorted(chosen, key=SPLITS.index):
         path, unknown, doubled = chosen[split], [], []
-        for name in _names(source / path):
+        for name in names_in_list(source / path):
             row = _row(rows, name)
             if row is None:
                 unknown.append(name)
@@ -86,7 +86,7 @@ def _list_findings(path: str, unknown: list[str], doubled: list[str]) -> list[Fi
     return findings
 
 
-def _names(path: Path) -> list[str]:
+def names_in_list(path: Path) -> list[str]:
     """The names in a list; in a CSV those of the column that is called so, else of the first."""
     lines = [line for _, line in lines_of(path)]
     if path.suffix.lower() != ".csv" or not lines:

@@ -21,6 +21,7 @@ from likeness.data.transforms import (
     resize_image,
     to_tensor,
 )
+from likeness.errors import require
 
 
 def prepare_images(
@@ -33,11 +34,14 @@ def prepare_images(
 
     Args:
         images: (H, W, C) each, of uint8, uint16 or float32.
-        preprocessing: the model's.
+        preprocessing: the model's, without steps: those of it are for whole pictures.
 
     Raises:
         DecodeError: if an image has another number of bands than the network takes.
+        UserError: if there are steps.
     """
+    names = [step.name for step in preprocessing.steps]
+    require(not names, "preprocessing.steps", "empty where windows of a scene are read", names)
     matched = [match_bands(image_HWC, preprocessing.bands) for image_HWC in images]
     inputs: dict[int, Tensor] = {}
     alike: dict[tuple[tuple[int, ...], np.dtype], list[int]] = defaultdict(list)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from likeness.data.decode import decode_full
+from likeness.data.stepped import read_stepped
+from likeness.data.steps import Step
 from likeness.errors import require
 from likeness.threads import prefetched
 
@@ -35,6 +36,7 @@ def band_statistics(
     *,
     scale: float,
     bands: Sequence[int] | None = None,
+    steps: Sequence[Step] = (),
     seed: int = 0,
     threads: int = 2,
 ) -> tuple[list[float], list[float]]:
@@ -48,6 +50,7 @@ def band_statistics(
         paths: readable training images, at least one, all with the same bands or grey among colour.
         scale: what pixels are divided by, see `scale_of`.
         bands: numbers of the bands, as `decode` takes them.
+        steps: what is done to the images before they are measured, as before they are resized.
         seed: of the choice.
         threads: threads that decode.
 
@@ -61,8 +64,8 @@ def band_statistics(
         chosen = [chosen[index] for index in sorted(picked.tolist())]
 
     def moments(path: str) -> Float64[np.ndarray, "3 C"]:
-        decoded = decode_full(root / path, min_side=64, bands=bands)
-        return _moments(decoded.measured_HWC, scale)
+        read = read_stepped(root / path, steps, side=64, bands=bands)
+        return _moments(read.image_HWC, scale)
 
     parts = list(prefetched(chosen, moments, threads=threads))
     widest = max(part.shape[1] for part in parts)  # grey among colour counts for all three

@@ -18,6 +18,7 @@ from torch import Tensor
 from likeness.config import Spec
 from likeness.data.decode import DecodeError
 from likeness.data.resample import Box, resample
+from likeness.data.steps import Step
 
 PixelType = Literal["uint8", "uint16", "int16", "float32"]
 IMAGENET_MEAN = [0.485, 0.456, 0.406]
@@ -43,6 +44,7 @@ class Preprocessing(Spec):
         resolution: ground size of a pixel of the training images in metres (the median); null is
             unknown.
         chip: side of the training images in pixels (the median); null is unknown.
+        steps: what is done to the pixels before they are resized, in this order.
     """
 
     bands: int = Field(default=3, ge=1)
@@ -56,6 +58,7 @@ class Preprocessing(Spec):
     dtype: PixelType | None = None
     resolution: float | None = Field(default=None, gt=0)
     chip: int | None = Field(default=None, ge=1)
+    steps: tuple[Step, ...] = ()
 
     @model_validator(mode="after")
     def _one_number_per_band(self) -> Preprocessing:
@@ -68,6 +71,8 @@ class Preprocessing(Spec):
             repeated = chosen is not None and len(chosen) == 1 and self.bands == 3
             if chosen is not None and len(chosen) != self.bands and not repeated:
                 raise ValueError(f"such that {name} has one entry for each of {self.bands} bands")
+        if self.steps and (self.bands != 3 or self.dtype not in (None, "uint8")):
+            raise ValueError("such that bands are 3 and of uint8 where there are steps")
         return self
 
 

@@ -20,6 +20,8 @@ from likeness.errors import UserError
 from likeness.inference.readouts import label_cells
 from likeness.threads import prefetched
 
+OK, ERROR, OUT_OF_SCOPE = "ok", "error", "out_of_scope"
+
 
 class Answers(NamedTuple):
     """What a model says of N images.
@@ -31,12 +33,14 @@ class Answers(NamedTuple):
             and 1.
         probabilities_NC: float32, of the same readout, before any rounding; rows sum to 1 but in a
             multi-label model, where each label has its own.
+        outside: why an image is out of scope, "" for one that is not; () if nobody looked.
     """
 
     embeddings_ND: Float[np.ndarray, "N D"]
     logits_NL: Float[np.ndarray, "N L"]
     labels_N: Int[np.ndarray, "N ..."]
     probabilities_NC: Float[np.ndarray, "N C"]
+    outside: Sequence[str] = ()
 
 
 @runtime_checkable
@@ -75,8 +79,8 @@ class Model(Protocol):
     def terms(self) -> Mapping[str, str]:
         """Text about the model that must travel with its answers: space, licence of the data."""
 
-    def prepare(self, source: Path | bytes) -> Any:
-        """Read one image file, or take its bytes; called from several threads.
+    def prepare(self, source: Path | bytes, *, beside: Path | None = None) -> Any:
+        """Read one image file, or take its bytes (read from `beside`); called from several threads.
 
         Raises:
             Exception: of any kind, if the image cannot be used.
@@ -102,6 +106,8 @@ class Block:
         reasons: why not, "" where there is one.
         labels: class names; of a multi-label model all names with `|` between, "" for none.
         embeddings_BD, logits_BL, probabilities_BC: see `Answers`.
+        outside: why the image of an answered row is out of scope, "" for others; the answer is
+            there all the same until it is `withheld`.
     """
 
     ok_B: Bool[np.ndarray, " B"]
@@ -110,11 +116,30 @@ class Block:
     embeddings_BD: Float[np.ndarray, "B D"]
     logits_BL: Float[np.ndarray, "B L"]
     probabilities_BC: Float[np.ndarray, "B C"]
+    outside: list[str]
 
     @property
     def status(self) -> list[str]:
-        """`ok` or `error` for each row."""
-        return ["ok" if ok else "error" for ok in self.ok_B]
+        """`ok`, `error` or, of a row whose answer was withheld, `out_of_scope`."""
+        pairs = zip(self.ok_B, self.outside, strict=True)
+        return [OK if ok else OUT_OF_SCOPE if outside else ERROR for ok, outside in pairs]
+
+    def withheld(self) -> Block:
+        """The same without the answers to images that are out of scope: what `predict` gives."""
+        out_B = np.array([bool(text) for text in self.outside], dtype=bool)
+        if not out_B.any():
+            return self
+        why = zip(self.outside, self.reasons, strict=True)
+        named = zip(out_B, self.labels, strict=True)
+        return Block(
+            ok_B=self.ok_B & ~out_B,
+            reasons=[outside or reason for outside, reason in why],
+            labels=["" if out else label for out, label in named],
+            embeddings_BD=np.where(out_B[:, None], np.float32(np.nan), self.embeddings_BD),
+            logits_BL=np.where(out_B[:, None], np.float32(np.nan), self.logits_BL),
+            probabilities_BC=np.where(out_B[:, None], np.float32(np.nan), self.probabilities_BC),
+            outside=self.outside,
+        )
 
     def marked(self, kept_B: Bool[np.ndarray, " B"]) -> Block:
         """The marked rows alone."""
@@ -125,6 +150,7 @@ class Block:
             embeddings_BD=self.embeddings_BD[kept_B],
             logits_BL=self.logits_BL[kept_B],
             probabilities_BC=self.probabilities_BC[kept_B],
+            outside=list(compress(self.outside, kept_B)),
         )
 
 
@@ -167,7 +193,9 @@ def answer_block(model: Model, prepared: Sequence[Any]) -> Block:
     rows_N = good_N[finite_N]
     ok_B = np.zeros(total, dtype=bool)
     ok_B[rows_N] = True
-    labels = [""] * total
+    labels, outside = [""] * total, [""] * total
+    for row, why in compress(zip(good_N.tolist(), answers.outside, strict=False), finite_N):
+        outside[row] = why
     if len(model.classes):
         named = label_cells(answers.labels_N[finite_N], model.classes)
         for row, name in zip(rows_N.tolist(), named, strict=True):
@@ -185,6 +213,7 @@ def answer_block(model: Model, prepared: Sequence[Any]) -> Block:
         embeddings_BD=spread(answers.embeddings_ND),
         logits_BL=spread(answers.logits_NL),
         probabilities_BC=spread(answers.probabilities_NC),
+        outside=outside,
     )
 
 
@@ -229,4 +258,5 @@ def _failed(model: Model, reasons: list[str]) -> Block:
         embeddings_BD=np.full((total, model.embedding_dim), np.nan, dtype=np.float32),
         logits_BL=np.full((total, model.num_logits), np.nan, dtype=np.float32),
         probabilities_BC=np.full((total, classes), np.nan, dtype=np.float32),
+        outside=[""] * total,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +60,9 @@ def read_hashed(
         if isinstance(data, Failure):
             return Read(row, "", data)
         sha256 = hashlib.sha256(data).hexdigest()
-        return Read(row, sha256, attempt(model.prepare, data) if wanted(row, sha256) else None)
+        if not wanted(row, sha256):
+            return Read(row, sha256, None)
+        return Read(row, sha256, attempt(partial(model.prepare, beside=root / path), data))
 
     ahead = model.batch_size + model.threads
     return prefetched(enumerate(paths), read, threads=model.threads, ahead=ahead)

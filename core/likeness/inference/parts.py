@@ -42,6 +42,7 @@ class Job:
         part_rows: rows per part.
         left_out: files of the input folder that are no images by their ending.
         ok: rows with an answer, once the output is in its place; None before.
+        refused: rows out of scope, likewise.
         format_version: of this record.
     """
 
@@ -55,6 +56,7 @@ class Job:
     part_rows: int
     left_out: int
     ok: int | None = None
+    refused: int = 0
     format_version: int = FORMAT_VERSION
 
     @property
@@ -154,14 +156,15 @@ def opened(
         yield Parts(folder, job)
 
 
-def close(parts: Parts, ok: int) -> None:
+def close(parts: Parts, ok: int, refused: int = 0) -> None:
     """Remove the folder, which has served; killed in between, the next call finds that noted.
 
     Args:
         parts: the folder.
         ok: rows with an answer.
+        refused: rows out of scope.
     """
-    write_json(_record(parts.folder), asdict(replace(parts.job, ok=ok)))
+    write_json(_record(parts.folder), asdict(replace(parts.job, ok=ok, refused=refused)))
     _empty(parts.folder, but=("lock", _record(parts.folder).name))
     shutil.rmtree(parts.folder)
 

@@ -17,9 +17,12 @@ import torch
 from torch import Tensor
 
 from likeness.bundle import Bundle, load_bundle
+from likeness.data.appearance import appearance
 from likeness.data.cache import load_image
+from likeness.data.stepped import step_image
 from likeness.data.transforms import Preprocessing, match_bands, resize_image, to_tensor
 from likeness.errors import require
+from likeness.inference.averaging import VIEWS, Views, mean_of_views, symmetric_views
 from likeness.inference.blocks import (
     Answers,
     Block,
@@ -29,6 +32,7 @@ from likeness.inference.blocks import (
 )
 from likeness.inference.readers import reader_of
 from likeness.inference.readouts import ReadoutName
+from likeness.inference.scope import Seen, scope_of
 from likeness.inference.tables import EMBEDDING, probability_column
 from likeness.models.heads import CLASS
 from likeness.models.heads import EMBEDDING as HEAD
@@ -50,6 +54,9 @@ class Predictor:
         classes: class names, in the order of the probabilities; empty if the bundle has nothing
             to read a class from.
         reader: how the class is read, or None.
+        scope: tells images unlike the training images; None answers all: what the bundle has no
+            record for, or embeddings are asked.
+        views: how many views of an image are answered.
         batch_size: images per forward pass.
         threads: threads that decode.
     """
@@ -65,6 +72,7 @@ class Predictor:
         k: int = 5,
         columns: Literal["predict", "embed"] = "predict",
         root: Path | str = ".",
+        views: Views = "one",
     ) -> None:
         """Load the network.
 
@@ -80,6 +88,8 @@ class Predictor:
             k: neighbours of `knn`, each with one vote.
             columns: what a call gives: class probabilities or embeddings.
             root: the folder that paths of a call are relative to.
+            views: test-time augmentation: the mean over the image (`one`) and its mirror image
+                (`flips`), or its eight symmetries (`dihedral`), at as many times the work.
 
         Raises:
             UserError: if the bundle cannot be read or lacks what the readout needs, the device is
@@ -90,6 +100,7 @@ class Predictor:
         require(batch_size >= 1, "batch_size", ">= 1", batch_size)
         require(threads >= 1, "threads", ">= 1", threads)
         require(columns in ("predict", "embed"), "columns", "predict or embed", columns)
+        require(views in VIEWS, "views", f"one of {', '.join(VIEWS)}", views)
         device = _accelerator() if device == "auto" else device
         require(_is_there(device), "device", "one that this machine has", device)
         self.batch_size = batch_size
@@ -102,6 +113,8 @@ class Predictor:
         self.space: Space = loaded.space
         self.reader = reader_of(loaded, readout, k=k)
         self.classes: Sequence[str] = list(loaded.classes) if self.reader else []
+        self.scope = scope_of(loaded) if columns == "predict" else None
+        self.views: Views = views
         self._model_id = loaded.model_id
         self._licence = loaded.data_licence or "not stated"
 
@@ -123,13 +136,15 @@ class Predictor:
     @property
     def settings(self) -> dict[str, Any]:
         """All but the weights that changes the answers."""
-        return self.reader.settings if self.reader else {}
+        read = self.reader.settings if self.reader else {}
+        return read if self.views == "one" else {**read, "views": self.views}
 
     @property
     def terms(self) -> dict[str, str]:
         """What must travel with the answers."""
         unit = "true" if self.space == "cosine" else "false"
-        return {"space": self.space, "normalised": unit, "data_licence": self._licence}
+        terms = {"space": self.space, "normalised": unit, "data_licence": self._licence}
+        return terms if self.views == "one" else {**terms, "test_time_augmentation": self.views}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Answer the images at `batch["path"]`, relative to `root`.
@@ -138,7 +153,8 @@ class Predictor:
             batch: columns; those beside `path` are handed through.
 
         Returns:
-            The columns of `batch`, then `status` (`ok` or `error`), `reason`, `model_id`, and
+            The columns of `batch`, then `status` (`ok`, `error`, or `out_of_scope` if the image is
+            unlike those of the training and no embeddings are asked), `reason`, `model_id`, and
             `label` with one `p_<class>` per class, or `embedding` (N, D). Failed rows hold "" and
             nan. All are numpy arrays of one length. A multi-label model joins the labels with `|`.
 
@@ -162,24 +178,47 @@ class Predictor:
         tensors = (attempt(self._prepare_array, image) for image in images)
         return self._columns(answer_prepared(self, tensors))
 
-    def prepare(self, source: Path | bytes) -> Tensor:
+    def prepare(self, source: Path | bytes, *, beside: Path | None = None) -> Tensor:
         """Decode one file (or its bytes) by content as the network's input; thread-safe.
+
+        `beside` is the file that bytes were read from: a step may look for its mask there.
 
         Raises:
             DecodeError: if it cannot be used.
         """
-        return to_tensor(load_image(source, self.preprocessing), self.preprocessing)
+        image_SSC = load_image(source, self.preprocessing, beside=beside)
+        return to_tensor(image_SSC, self.preprocessing)
 
     def answer(self, prepared: Sequence[Tensor]) -> Answers:
-        """One forward pass and the readout; rows of nan where the network gave no usable answer."""
+        """A forward pass for each view, and the readout; rows of nan without a usable answer."""
+        images_NCSS = torch.stack(list(prepared))
+        said = [self._forward(view) for view in symmetric_views(images_NCSS, self.views)]
+        read = [self._read(raw_ND, logits_NL) for raw_ND, logits_NL in said]
+        decide = None if self.reader is None else self.reader.decide
+        answers = mean_of_views(read, self.space, decide)
+        return answers._replace(outside=self._outside(images_NCSS, read[0].embeddings_ND))
+
+    def _forward(self, images_NCSS: Tensor) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
-            outputs = self.embedder(torch.stack(list(prepared)).to(self.device))
+            outputs = self.embedder(images_NCSS.to(self.device))
             raw_ND = outputs.embeddings[HEAD].float().cpu().numpy()
             logits = outputs.logits.get(CLASS)
             logits_NL = np.empty((len(raw_ND), 0), np.float32)
             if logits is not None:
                 logits_NL = logits.float().cpu().numpy()
-        return self._read(raw_ND, logits_NL)
+        return raw_ND, logits_NL
+
+    def _outside(self, images_NCSS: Tensor, embeddings_ND: np.ndarray) -> list[str]:
+        """Why images are out of scope, as they are, whatever other views were answered."""
+        if self.scope is None:
+            return []
+        usable_N = np.isfinite(embeddings_ND).all(axis=1)
+        reasons = np.full(len(embeddings_ND), "", dtype=object)
+        if usable_N.any():
+            looks_NF = appearance(images_NCSS, self.preprocessing).numpy()
+            seen = Seen(looks_NF[usable_N], embeddings_ND[usable_N])
+            reasons[usable_N] = self.scope.reasons(seen)
+        return list(reasons)
 
     def _read(self, raw_ND: np.ndarray, logits_NL: np.ndarray) -> Answers:
         usable_N = np.isfinite(raw_ND).all(axis=1) & np.isfinite(logits_NL).all(axis=1)
@@ -199,7 +238,7 @@ class Predictor:
     def _columns(self, blocks: Iterable[Block]) -> dict[str, Any]:
         embed = self.columns == "embed"
         require(embed or self.classes, "model", "one with classes or centres", self.model_id)
-        done = list(blocks)
+        done = [block if embed else block.withheld() for block in blocks]
         width = self.embedding_dim if embed else len(self.classes)
         parts = [block.embeddings_BD if embed else block.probabilities_BC for block in done]
         values = np.concatenate([np.empty((0, width), np.float32), *parts])
@@ -222,7 +261,8 @@ class Predictor:
         fits = array.ndim == 3 and array.size and array.dtype.name in _DTYPES
         require(fits, "image", rule, f"{array.shape} of {array.dtype}")
         matched = match_bands(array, self.preprocessing.bands)
-        return to_tensor(resize_image(matched, self.preprocessing), self.preprocessing)
+        whole = step_image(matched, self.preprocessing.steps, side=self.preprocessing.size)
+        return to_tensor(resize_image(whole, self.preprocessing), self.preprocessing)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)

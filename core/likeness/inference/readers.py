@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int, Integer
 
 from likeness.bundle import Bundle
 from likeness.errors import require
@@ -75,6 +75,10 @@ class Reader:
             k=self.k,
         )
 
+    def decide(self, probabilities_NC: Float[np.ndarray, "N C"]) -> Int[np.ndarray, " N"]:
+        """The most probable class, for probabilities that were averaged; ties to the lower."""
+        return np.asarray(np.argmax(probabilities_NC, axis=1))
+
     @property
     def settings(self) -> dict[str, Any]:
         """What changes the answers, beside the weights."""
@@ -116,6 +120,12 @@ class LabelReader:
             return sigmoid_readout(logits_NL, self.thresholds_C)
         labels_GC = self.reference_labels_GC
         return label_votes(embeddings_ND, self.reference, labels_GC, space=self.space, k=self.k)
+
+    def decide(self, probabilities_NC: Float[np.ndarray, "N C"]) -> Int[np.ndarray, "N C"]:
+        """The labels, 0 or 1, for probabilities that were averaged."""
+        if self.name == "sigmoid":
+            return (probabilities_NC >= self.thresholds_C).astype(np.int64)
+        return (probabilities_NC > 0.5).astype(np.int64)
 
     @property
     def settings(self) -> dict[str, Any]:

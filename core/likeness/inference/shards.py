@@ -10,6 +10,7 @@ batch size).
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from likeness.errors import UserError, require
 from likeness.files import write_json
-from likeness.inference.blocks import Block, Model, answer_prepared, prepare_all
+from likeness.inference.blocks import OK, OUT_OF_SCOPE, Block, Model, answer_prepared, prepare_all
 from likeness.inference.parts import Parts, close, opened
 from likeness.inference.sources import Source, open_source
 from likeness.inference.tables import (
@@ -50,7 +51,8 @@ class Written:
         out: the files; the last is the table of rows.
         rows: rows of the table.
         ok: rows with an answer.
-        errors: rows without.
+        errors: rows that could not be answered.
+        refused: rows whose image is out of the model's scope.
         resumed: rows that an earlier call had finished.
         left_out: files of the input folder that were not looked at because of their ending.
     """
@@ -59,6 +61,7 @@ class Written:
     rows: int
     ok: int
     errors: int
+    refused: int
     resumed: int
     left_out: int
 
@@ -80,9 +83,10 @@ def predict(
 ) -> Written:
     """Write one row per image: path, status, reason, label, `p_<class>` per class, model_id.
 
-    A row of an image that cannot be used has status `error`, a reason and nothing else. What must
-    be known of the model (its terms among it) is in the metadata of Parquet, and for CSV in a file
-    beside it, `F.csv.meta.json`.
+    A row of an image that cannot be used has status `error`, a reason and nothing else; that of an
+    image unlike the training images `out_of_scope`, if the model remembers what they look like.
+    What must be known of the model (its terms among it) is in the metadata of Parquet, and for CSV
+    in a file beside it, `F.csv.meta.json`.
 
     Args:
         model: who answers.
@@ -178,15 +182,17 @@ def _write(
         overwrite=overwrite,
     )
     with work as parts:
-        job, ok, resumed = parts.job, parts.job.ok, parts.job.rows
+        job, ok, refused, resumed = parts.job, parts.job.ok, parts.job.refused, parts.job.rows
         if ok is None:
             with _disk_errors(parts, out):
                 resumed = _answer(model, inputs.root, parts, schema, on_progress)
                 _join(parts, files, schema)
-            status = (table.column("status").to_pylist() for table in _tables(parts, "status"))
-            ok = sum(column.count("ok") for column in status)
-        close(parts, ok)
-    return Written(files, job.rows, ok, job.rows - ok, resumed, job.left_out)
+            status = Counter[str]()
+            for table in _tables(parts, "status"):
+                status.update(table.column("status").to_pylist())
+            ok, refused = status[OK], status[OUT_OF_SCOPE]
+        close(parts, ok, refused)
+    return Written(files, job.rows, ok, job.rows - ok - refused, refused, resumed, job.left_out)
 
 
 @contextmanager
@@ -220,7 +226,8 @@ def _answer(
         for part in missing:
             blocks: list[Block] = []
             for block in answer_prepared(model, prepared, job.rows_of(part)):
-                blocks.append(block)
+                # Only a statement about the image is withheld; its embedding states nothing.
+                blocks.append(block.withheld() if job.command == "predict" else block)
                 done += len(block.ok_B)
                 tell(done, job.rows)
             paths = list(islice(names, job.rows_of(part)))

@@ -56,7 +56,7 @@ def table_of(
 
     Args:
         paths: of the rows of all blocks, in order.
-        blocks: the answers.
+        blocks: the answers, without those that are withheld.
         model_id: repeated in every row.
         schema: one of the two above.
     """

@@ -61,7 +61,7 @@ def attention_maps(
         UserError: if the network has no attention or no such block, or is being trained.
     """
     _check_mode(embedder)
-    places = [part.places for part in embedder.modules() if isinstance(part, MixedAttention)]
+    places = [part.places for part in _attention(embedder)]
     rule = "parallel, sequential or sum for attention maps"
     require(bool(places), "model.attention", rule, embedder.spec.attention)
     count = len(places)
@@ -74,6 +74,16 @@ def attention_maps(
     finally:
         handle.remove()
     return seen[0][:, 0].sigmoid()
+
+
+def attention_gates(embedder: Embedder) -> list[float | None]:
+    """What scales the attention of each block of `attention_maps`, in their order.
+
+    The block's alpha with the gate `residual`: above 0 high attention amplifies, below 0 it damps,
+    and at 0 nothing of it reaches the block's output. None with the gate `multiply`, which keeps
+    what the attention leaves. Empty without attention.
+    """
+    return [None if part.alpha is None else part.alpha.item() for part in _attention(embedder)]
 
 
 def grad_cam(
@@ -148,6 +158,10 @@ def mask_overlap(map_HW: Float[Tensor, "H W"], mask_HW: Bool[Tensor, "H W"]) -> 
     inside = torch.where(mask_HW, map_HW, 0.0).double().sum()
     is_maximum_HW = map_HW == map_HW.max()
     return Overlap(float(inside / total), float(mask_HW[is_maximum_HW].double().mean()), share)
+
+
+def _attention(embedder: Embedder) -> list[MixedAttention]:
+    return [part for part in embedder.modules() if isinstance(part, MixedAttention)]
 
 
 def _check_mode(embedder: nn.Module) -> None:

@@ -11,13 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
+from fixtures.dark_lines import skin_like
+from fixtures.scenes import save
 from likeness.bundle import Bundle, Gallery, load_bundle, save_bundle
 from likeness.card import SECTIONS
 from likeness.data.decode import decode
+from likeness.data.steps import CropDarkBorder, CropToMask, ShadesOfGrey, shades_of_grey
 from likeness.data.transforms import Preprocessing
 from likeness.errors import UserError
 from likeness.inference import shards
 from likeness.inference.blocks import answer_paths
+from likeness.inference.hashed import answer_hashed
 from likeness.inference.predictor import Predictor
 from likeness.inference.readers import available_readouts, reader_of
 from likeness.models import ModelSpec, build_embedder
@@ -126,6 +130,35 @@ def test_images_in_memory_and_files_agree(bundle, images):
     for label in CLASSES:
         np.testing.assert_array_equal(from_files[f"p_{label}"], from_memory[f"p_{label}"])
     assert "path" not in from_memory
+
+
+def test_steps_of_the_bundle_are_done_wherever_the_pixels_come_from(bundle, tmp_path):
+    """Files, bytes with the file's name, and arrays; a mask lies beside the first picture."""
+    pixels = skin_like(np.random.default_rng(0), SIZE, SIZE + 8)
+    pixels[:, :8] = 0
+    mask = np.zeros(pixels.shape[:2], np.uint8)
+    mask[2:10, 12:22] = 255
+    save(tmp_path / "0.png", pixels)
+    save(tmp_path / "0_segmentation.png", mask)
+    save(tmp_path / "1.png", pixels)
+    save(tmp_path / "2.png", np.zeros((9, 9, 3), np.uint8))
+    save(tmp_path / "2_segmentation.png", mask)
+    steps = (ShadesOfGrey(), CropDarkBorder(), CropToMask(margin=0.0))
+    made = bundle.preprocessing.model_copy(update={"steps": steps})
+    predictor = Predictor(replace(bundle, preprocessing=made), columns="embed", root=tmp_path)
+    names = [f"{number}.png" for number in range(3)]
+    found = predictor({"path": names})
+    assert found["status"].tolist() == ["ok", "ok", "error"]
+    assert "its mask has 24 x 16 pixels, the image 9 x 9" in found["reason"][2]
+    by_bytes = answer_hashed(predictor, names, tmp_path).blocks[0]
+    np.testing.assert_allclose(by_bytes.embeddings_BD, found["embedding"], atol=1e-5)
+    (whole,) = predictor.predict_images([pixels])["embedding"]
+    np.testing.assert_allclose(whole, found["embedding"][1], atol=1e-5)
+    grey = shades_of_grey(pixels)
+    plain = Predictor(bundle, columns="embed")
+    for row, part in enumerate((grey[2:10, 12:22], grey[:, 8:])):
+        (wanted,) = plain.predict_images([part])["embedding"]
+        np.testing.assert_allclose(found["embedding"][row], wanted, atol=1e-5)
 
 
 def test_arrays_that_do_not_fit_are_rows(bundle):

@@ -10,84 +10,25 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
+from fixtures.tiny_explained import PATCH, SIDE, draw, tiny, train_tiny
 from likeness.errors import UserError
 from likeness.models import AttentionSpec, ModelSpec, build_embedder
 from likeness.models.attention import MixedAttention
-from likeness.models.backbones import BackboneOutputs
-from likeness.models.explain import attention_maps, grad_cam, mask_overlap, upsample
+from likeness.models.explain import (
+    attention_gates,
+    attention_maps,
+    grad_cam,
+    mask_overlap,
+    upsample,
+)
 
 # The hook that checks shapes refuses this first, in its own words.
 HOOKED = pytest.mark.skipif(os.environ.get("LIKENESS_PLAIN") != "1", reason="LIKENESS_PLAIN=1")
-CLASSES, SIDE, PATCH = 3, 32, 8
-
-
-class TinyBackbone(nn.Module):
-    """Two convolutions; a map of 8 x 8 cells for 32 x 32 pixels."""
-
-    num_features = 16
-    first_layer = "0"
-    head_prefix = "fc."
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv2d(3, 16, 3, stride=2, padding=1),
-            nn.BatchNorm2d(16),
-            nn.ReLU(),
-            nn.Conv2d(16, 16, 3, stride=2, padding=1),
-            nn.BatchNorm2d(16),
-            nn.ReLU(),
-        )
-
-    def forward(self, images_NCHW) -> BackboneOutputs:
-        return BackboneOutputs(self.net(images_NCHW), None)
-
-
-def tiny(*, pooling="gap", dim=None):
-    """An embedder around the tiny backbone."""
-    torch.manual_seed(0)
-    options = {"pooling": pooling, "channels_last": False}
-    with torch.device("meta"):
-        embedder = build_embedder(
-            ModelSpec(backbone="resnet18", image_size=SIDE, **options), num_classes=CLASSES
-        )
-    embedder.backbone = TinyBackbone()
-    embedder.heads["embedding"] = nn.Identity() if dim is None else nn.Linear(16, dim)
-    embedder.classifiers["class"] = nn.Linear(dim or 16, CLASSES)
-    if pooling == "gem":
-        embedder.pool.p = nn.Parameter(torch.tensor(3.0))
-    return embedder
-
-
-def draw(count, seed):
-    """Noise with one striped or chequered patch somewhere; the pattern is the class."""
-    generator = torch.Generator().manual_seed(seed)
-    images = 0.3 * torch.randn(count, 3, SIDE, SIDE, generator=generator)
-    labels = torch.arange(count) % CLASSES
-    masks = torch.zeros(count, SIDE, SIDE, dtype=torch.bool)
-    wave = torch.where(torch.arange(PATCH) // 2 % 2 == 0, 1.5, -1.5)
-    patterns = [wave[:, None].expand(PATCH, PATCH), wave.expand(PATCH, PATCH)]
-    patterns.append(wave[:, None] * wave / 1.5)
-    for row in range(count):
-        top, left = torch.randint(0, SIDE - PATCH + 1, (2,), generator=generator).tolist()
-        place = (slice(top, top + PATCH), slice(left, left + PATCH))
-        images[row][:, *place] += patterns[labels[row]]
-        masks[row][place] = True
-    return images, labels, masks
 
 
 @pytest.fixture(scope="module")
 def trained():
-    embedder = tiny()
-    optimiser = torch.optim.Adam(embedder.parameters(), 1e-2)
-    for step in range(50):
-        images, labels, _ = draw(48, step)
-        loss = nn.functional.cross_entropy(embedder(images).logits["class"], labels)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    optimiser.zero_grad()
-    return embedder.eval()
+    return train_tiny()
 
 
 # --- Grad-CAM -------------------------------------------------------------------------------------
@@ -295,6 +236,27 @@ def test_the_attention_map_is_the_blocks_own(order):
     assert expected.std() > 0.01
     with pytest.raises(UserError, match=r"block must be in \[-8, 7\], got 8"):
         attention_maps(embedder, images, block=8)
+
+
+def test_the_gate_says_what_a_map_does():
+    """Taken as the factor that it is: the block's output with and without its attention."""
+    torch.manual_seed(0)
+    options = {"backbone": "resnet18", "image_size": 32, "attention": "parallel"}
+    embedder = build_embedder(ModelSpec(**options), num_classes=2).eval()
+    assert attention_gates(embedder) == [0.0] * 8
+    parts = [part for part in embedder.modules() if isinstance(part, MixedAttention)]
+    for number, part in enumerate(parts):
+        part.alpha.data.fill_(number / 8 - 0.5)
+    assert attention_gates(embedder) == [number / 8 - 0.5 for number in range(8)]
+    U, shortcut = torch.ones(1, 512, 2, 2), torch.zeros(1, 512, 2, 2)
+    with torch.no_grad():
+        assert (parts[7](U, shortcut) > 1).all()  # above 0: amplified
+        parts[7].alpha.data.fill_(-0.5)
+        assert (parts[7](U, shortcut) < 1).all()  # below 0: damped
+    multiply = {"attention_options": AttentionSpec(gate="multiply")}
+    embedder = build_embedder(ModelSpec(**options, **multiply), num_classes=2)
+    assert attention_gates(embedder) == [None] * 8
+    assert attention_gates(tiny()) == []
 
 
 def test_a_failing_pass_leaves_no_hook():

@@ -1,0 +1,84 @@
+"""A picture as the network gets to see it, for people, with the mask that lies beside its file.
+
+Legend: H height, W width, C bands of what the steps leave.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Shaped
+
+from likeness.data.decode import DecodeError, decode_full
+from likeness.data.decoded import Decoded
+from likeness.data.masks import mask_beside, read_mask, require_size, scaled
+from likeness.data.steps import apply_to_both, side_needed
+from likeness.data.transforms import Preprocessing, match_bands
+
+
+class View(NamedTuple):
+    """What the network sees of a file, before it is brought to the network's size.
+
+    Attributes:
+        image_HWC: after the steps, and cut to the central square where the preprocessing cuts.
+        mask_HW: the mask, cut likewise; None without one.
+        mask_reason: why the mask that is there cannot be used; "" if it can, or there is none.
+    """
+
+    image_HWC: Shaped[np.ndarray, "H W C"]
+    mask_HW: Bool[np.ndarray, "H W"] | None
+    mask_reason: str = ""
+
+
+def view_of(path: Path, preprocessing: Preprocessing, *, side: int) -> View:
+    """Decode a file at about `side` pixels or more, with its mask.
+
+    Args:
+        path: the image.
+        preprocessing: which bands, the steps, and whether the centre is cut out.
+        side: neither side is needed larger.
+
+    Raises:
+        DecodeError: if the image cannot be decoded or a step does not take it. A mask that cannot
+            be used is no error.
+    """
+    mask_HW, reason = _mask_of(path)
+    steps = preprocessing.steps
+    needed = side_needed(side, steps, mask_HW)
+    decoded = decode_full(path, min_side=needed, bands=preprocessing.band_numbers)
+    mask_HW, reason = _at_size_of(decoded, mask_HW, reason)
+    image_HWC = decoded.measured_HWC
+    if steps and image_HWC.shape[2] == 1:
+        image_HWC = match_bands(image_HWC, 3)
+    image_HWC, mask_HW = apply_to_both(image_HWC, steps, mask_HW)
+    if preprocessing.resize == "centre-crop":
+        height, width = image_HWC.shape[:2]
+        length = min(height, width)
+        top, left = (height - length) // 2, (width - length) // 2
+        centre = slice(top, top + length), slice(left, left + length)
+        image_HWC, mask_HW = image_HWC[centre], None if mask_HW is None else mask_HW[centre]
+    return View(image_HWC, mask_HW, reason)
+
+
+def _mask_of(path: Path) -> tuple[np.ndarray | None, str]:
+    file = mask_beside(path)
+    try:
+        return (None, "") if file is None else (read_mask(file), "")
+    except DecodeError as error:
+        return None, error.reason
+
+
+def _at_size_of(
+    decoded: Decoded, mask_HW: np.ndarray | None, reason: str
+) -> tuple[np.ndarray | None, str]:
+    """The mask at the scale at which the image was decoded; refused if made for another image."""
+    if mask_HW is None:
+        return None, reason
+    size = decoded.pixels_HWC.shape[:2]
+    try:
+        require_size(mask_HW, decoded.whole or size)
+    except DecodeError as error:
+        return None, error.reason
+    return scaled(mask_HW, (size[0], size[1])), ""
