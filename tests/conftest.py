@@ -12,6 +12,7 @@ if HOOKED:
     install_import_hook(["likeness"], "beartype.beartype")
 
 torch.set_num_threads(1)
+os.environ.setdefault("LIKENESS_SALT", "of the tests, whatever the user's own is")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

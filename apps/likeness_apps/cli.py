@@ -9,6 +9,7 @@ import typer
 
 from likeness_apps.remote_sensing.cli import app as remote_sensing
 from likeness_apps.shell.commands import DEBUG, settle_process
+from likeness_apps.skin_lesion.cli import app as skin_lesion
 
 app = typer.Typer(
     name="likeness",
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(remote_sensing, name="remote-sensing")
+app.add_typer(skin_lesion, name="skin-lesion")
 
 
 def _version(value: bool) -> None:

@@ -12,6 +12,7 @@ import typer
 from likeness.errors import UserError, require
 from likeness_apps.shell.commands import command
 from likeness_apps.shell.grammar import (
+    Also,
     Device,
     Images,
     Limit,
@@ -21,6 +22,7 @@ from likeness_apps.shell.grammar import (
     Protocol,
     Quiet,
     SplitName,
+    Tta,
     domain_of,
 )
 
@@ -125,6 +127,8 @@ def evaluate(
     ] = "label",
     split: SplitName = "test",
     protocol: Protocol = None,
+    also: Also = None,
+    tta: Tta = "one",
     images: Images = False,
     batch_size: Limit = 64,
     device: Device = "cpu",
@@ -154,6 +158,8 @@ def evaluate(
         out,
         split=split,
         protocol=protocol,
+        also=also or [],
+        tta=tta,
         include_images=images,
         batch_size=batch_size,
         device=device,

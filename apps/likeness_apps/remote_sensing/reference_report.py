@@ -39,7 +39,9 @@ def write_map_report(path: Path, metrics: Mapping[str, Any], found: Tally, cauti
     script = asset("report.js")
     page = environment().get_template("report.html.j2")
     text = page.render(
-        data=SimpleNamespace(title="Accuracy of a map", app=metrics["app"], generated=False),
+        data=SimpleNamespace(
+            title="Accuracy of a map", app=metrics["app"], generated=False, notice=""
+        ),
         version=likeness.__version__,
         summary=_summary(metrics),
         headlines=[_headline(metrics)],

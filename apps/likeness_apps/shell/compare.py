@@ -22,12 +22,13 @@ from likeness_apps.shell.measure_multilabel import PER_LABELS, PER_QUERY
 MEASURES = tuple(dict.fromkeys(("correct", *PER_ITEM, *PER_LABELS, *PER_QUERY)))
 NAMES = {"correct": "overall_accuracy"}
 NEEDED = ("path", "status", "truth", "group")
+PROBABILITY = "p_"  # and the class: a column of predictions.csv
 
 
 def compare(
     domain: Domain, first: Path, second: Path, *, out: Path | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """A minus B for every measure that both have per item.
+    """A minus B for every measure that both have per item, and for those of the field.
 
     Args:
         domain: the application.
@@ -44,20 +45,20 @@ def compare(
             with the same truth, or no measure.
     """
     both, alone = _joined(first, second)
+    bootstrap = Bootstrap(seed=seed)
     shared = [name for name in MEASURES if f"{name}_a" in both and f"{name}_b" in both]
     require(shared, "results", f"with one of {', '.join(MEASURES)} for every image", "none in both")
     found: dict[str, Any] = {}
     for name in shared:
         a_N = both[f"{name}_a"].astype(float).to_numpy()
         b_N = both[f"{name}_b"].astype(float).to_numpy()
-        difference = paired_mean_difference(
-            a_N, b_N, both["group_a"].to_numpy(), Bootstrap(seed=seed)
-        )
+        difference = paired_mean_difference(a_N, b_N, both["group_a"].to_numpy(), bootstrap)
         counted = ~np.isnan(a_N - b_N)
         found[NAMES.get(name, name)] = asdict(difference) | {
             "a": float(a_N[counted].mean()) if counted.any() else None,
             "b": float(b_N[counted].mean()) if counted.any() else None,
         }
+    found |= _of_field(domain, both, bootstrap)
     tested = [name for name, row in found.items() if row["p_value"] is not None]
     corrected = holm([found[name]["p_value"] for name in tested])
     for name, p_value in zip(tested, corrected, strict=True):
@@ -74,6 +75,26 @@ def compare(
         write_json(out / "comparison.json", result)
     _show(result)
     return result
+
+
+def _of_field(domain: Domain, both: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
+    """What the field compares, if both results have probabilities of the same classes."""
+    if domain.measures is None:
+        return {}
+    columns = [name for name in both.columns if name.startswith(PROBABILITY)]
+    classes = [name.removeprefix(PROBABILITY)[:-2] for name in columns if name.endswith("_a")]
+    sides = [[f"{PROBABILITY}{name}_{side}" for name in classes] for side in "ab"]
+    known = both["truth"].isin(classes).all()  # several labels in a cell are no class
+    if not classes or not known or sorted(columns) != sorted(sides[0] + sides[1]):
+        return {}
+    numbers = both[columns].apply(pd.to_numeric, errors="coerce")
+    kept_N = numbers.notna().all(axis=1).to_numpy()
+    if not kept_N.any():
+        return {}
+    truth_N = np.array([classes.index(name) for name in both["truth"][kept_N]])
+    a_NC, b_NC = (numbers.loc[kept_N, side].to_numpy(np.float64) for side in sides)
+    groups_N = both["group_a"].to_numpy()[kept_N]
+    return domain.measures().differences(truth_N, classes, a_NC, b_NC, groups_N, bootstrap)
 
 
 def _joined(first: Path, second: Path) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -96,7 +117,7 @@ def _joined(first: Path, second: Path) -> tuple[pd.DataFrame, dict[str, int]]:
 
 
 def _numbers(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The columns that are compared: names as text, measures as numbers (empty is nan)."""
+    """The columns that are compared: measures as numbers (empty is nan), all else as text."""
     columns = {}
     for measure in [measure for measure in MEASURES if measure in table.columns]:
         cells = table[measure].replace({"True": "1", "False": "0", "": "nan"})
@@ -105,7 +126,8 @@ def _numbers(table: pd.DataFrame, name: str) -> pd.DataFrame:
         require(
             not wrong.any(), f"{name}, {measure}", "a number or empty", cells[wrong].tolist()[:1]
         )
-    return table[["path", "truth", "group"]].assign(**columns)
+    kept = [column for column in table.columns if column.startswith(PROBABILITY)]
+    return table[["path", "truth", "group", *kept]].assign(**columns)
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -13,14 +13,15 @@ import pandas as pd
 from likeness.data.bands import first_names, resolve_bands
 from likeness.data.blocks import blocks_of
 from likeness.data.checks import CheckResult, check, drop_unreadable
-from likeness.data.findings import condense
+from likeness.data.findings import Finding, condense
 from likeness.data.manifest import Manifest
 from likeness.errors import UserError, require
 from likeness.provenance import hash_table
 from likeness.training.spec import DataSpec
+from likeness_apps.shell.coarser import coarsened
 from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.domain import Domain
-from likeness_apps.shell.protocols import split_rows
+from likeness_apps.shell.protocols import split_rows, trainable
 from likeness_apps.shell.tasks import Task, task_of
 
 SPLIT_COLUMNS = ("path", "label", "split", "group", "sha256")
@@ -85,14 +86,19 @@ def prepare(
         UserError: for an unknown layout, too many unreadable files, fewer than two classes, a
             class with one image, or a protocol of another data set.
     """
+    protocol = trainable(domain, spec.protocol)
     manifest = data if isinstance(data, Manifest) else domain.recognise(data)
+    if protocol is not None and protocol.coarser is not None:
+        manifest = coarsened(manifest, protocol.coarser)
     numbers, names = _bands(manifest, spec)
     with progress("checking", quiet=quiet) as advance:
-        checked = check(manifest, band_numbers=numbers, on_progress=advance)
+        checked = check(
+            manifest, band_numbers=numbers, remarks_on=domain.remarks_on, on_progress=advance
+        )
     kept, dropped = drop_unreadable(checked.table, names=manifest.names)
     for line in dropped:
         say(f"left out: {line}", quiet=quiet)
-    for finding in condense(item for item in manifest.findings if item.level == "error"):
+    for finding in condense(item for item in checked.errors if _concerns_training(item, manifest)):
         say(finding.line(), quiet=quiet)
     labelled = labelled_rows(kept, quiet=quiet)
     classes = manifest.with_table(labelled).classes
@@ -118,6 +124,11 @@ def prepare(
         band_numbers=numbers,
         band_names=names,
     )
+
+
+def _concerns_training(finding: Finding, manifest: Manifest) -> bool:
+    """What makes figures doubtful though nothing is left out; the rest is said where it matters."""
+    return finding in manifest.findings or finding.code == "duplicate-across-splits"
 
 
 def _bands(manifest: Manifest, spec: DataSpec) -> tuple[list[int] | None, list[str] | None]:

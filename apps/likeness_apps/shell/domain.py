@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from typing import Protocol as Interface
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from markupsafe import Markup
 
     from likeness.bundle import Bundle
+    from likeness.data.decoded import Remark
     from likeness.data.manifest import Manifest
+    from likeness.evaluation.resampling import Bootstrap
     from likeness_apps.demo import Journal
     from likeness_apps.shell.measure import Answers, Measured
     from likeness_apps.shell.report.sections import Build
+    from likeness_apps.shell.report.tables import Figure
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,25 @@ class GivenFolds:
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """Nobody trains on these data: the whole set tests models that never saw a picture of it."""
+
+
+@dataclass(frozen=True)
+class Coarser:
+    """Fewer classes than a set, or a model, has.
+
+    Attributes:
+        classes: their names, sorted.
+        of: label -> the class of these that it belongs to; "" if to none, and its images are left
+            out; None if nobody knows the label. Each of `classes` belongs to itself.
+    """
+
+    classes: tuple[str, ...]
+    of: Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
 class Protocol:
     """A named way of splitting a data set.
 
@@ -54,12 +77,15 @@ class Protocol:
         split: who is trained on and who is tested.
         source: where the protocol comes from, written beside every result.
         multilabel: whether it is for images with several labels.
+        coarser: what the labels become; the probabilities of a model with finer classes are
+            summed. None leaves the labels as they are.
     """
 
     layouts: tuple[str, ...]
-    split: Share | GivenSplits | GivenFolds
+    split: Share | GivenSplits | GivenFolds | Elsewhere
     source: str
     multilabel: bool = False
+    coarser: Coarser | None = None
 
 
 @dataclass(frozen=True)
@@ -96,8 +122,47 @@ class FieldMeasures(Interface):
             bundle: the model; `bundle.metrics[name]` is what `recorded` gave.
         """
 
+    def differences(
+        self,
+        truth_N: np.ndarray,
+        classes: list[str],
+        probabilities_a_NC: np.ndarray,
+        probabilities_b_NC: np.ndarray,
+        groups_N: np.ndarray,
+        bootstrap: Bootstrap,
+    ) -> dict[str, dict[str, Any]]:
+        """A minus B on the same N items, for `compare`.
+
+        Args:
+            truth_N: class numbers.
+            classes: C names.
+            probabilities_a_NC: what A said.
+            probabilities_b_NC: what B said.
+            groups_N: what is resampled as a whole.
+            bootstrap: of the intervals.
+
+        Returns:
+            Measure -> the fields of `resampling.Interval`, and `a` and `b`, the value of either.
+        """
+
+    def pooled(self, answers: Answers, folds_N: np.ndarray, bootstrap: Bootstrap) -> dict[str, Any]:
+        """The field's figures over the items of all folds, for `pool`.
+
+        Args:
+            answers: each of the model that was not trained on the item.
+            folds_N: the name of its fold.
+            bootstrap: of the intervals.
+        """
+
     def sections(self) -> Sequence[tuple[str, str, Callable[[Build], Markup | str]]]:
         """Sections of the report: anchor, heading, and what builds it (a `str` says why not)."""
+
+    def headlines(self, metrics: Mapping[str, Any]) -> Sequence[Figure]:
+        """Figures that stand on top of the report, before the shared ones; at most 4 are shown.
+
+        Args:
+            metrics: the field's own: what `recorded` or `measured` gave; maybe empty.
+        """
 
 
 @dataclass(frozen=True)
@@ -118,6 +183,12 @@ class Domain:
         licences: terms of known layouts, e.g. `{"aid": "academic use only"}`.
         demo: (journal, run, out): what `make demo` shows beyond the shared commands.
         measures: gives what the field measures beyond the shared figures; imports when called.
+        notice: a sentence that stands on top of every report; "" for none.
+        screen: what commands read in place of data whose names could name a person; see
+            `screening`. None: names of files say nothing of people.
+        screen_names: paths or groups in a table -> what `screen` calls them.
+        remarks_on: what checks shall tell of an image's pixels (height x width x bands); pictures
+            with remarks are shown in no report.
     """
 
     name: str
@@ -132,3 +203,7 @@ class Domain:
     multilabel_config: str = ""
     demo: Callable[[Journal, Path, Path], None] | None = None
     measures: Callable[[], FieldMeasures] | None = None
+    notice: str = ""
+    screen: Callable[[Path], Path] | None = None
+    screen_names: Callable[[Sequence[str]], list[str]] | None = None
+    remarks_on: Callable[[np.ndarray], Sequence[Remark]] | None = None

@@ -8,6 +8,9 @@ Shapes: N = items, C = classes, D = embedding dimension.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +19,36 @@ import pandas as pd
 
 from likeness.bundle import Bundle, load_bundle
 from likeness.data.manifest import SPLITS, Manifest
-from likeness.errors import UserError, require
+from likeness.errors import require
 from likeness.inference.blocks import Block
+from likeness.inference.ensemble import Ensemble
 from likeness.inference.hashed import answer_hashed
 from likeness.inference.predictor import Predictor
 from likeness.inference.readers import available_readouts, reader_of
 from likeness.provenance import collect_provenance
+from likeness_apps.shell.coarser import brought_to
 from likeness_apps.shell.console import figure, progress, say, show_table
-from likeness_apps.shell.domain import Domain, FieldMeasures
-from likeness_apps.shell.matching import EXTERNAL, select_rows, wanted_rows
+from likeness_apps.shell.domain import Coarser, Domain, FieldMeasures
+from likeness_apps.shell.matching import select_rows, strangers_only, wanted_rows
 from likeness_apps.shell.measure import Answers, Measured
+from likeness_apps.shell.members import (
+    predictor_of,
+    require_unseen,
+    stated_models,
+    stated_scope,
+    with_scope,
+)
 from likeness_apps.shell.outputs import require_new
-from likeness_apps.shell.protocols import named, stated_split
-from likeness_apps.shell.results import predictions_table, report_of, write_results
-from likeness_apps.shell.tasks import Task, task_of
+from likeness_apps.shell.results import (
+    predictions_table,
+    report_of,
+    thumbnail_of,
+    write_results,
+)
+from likeness_apps.shell.screening import screened
+from likeness_apps.shell.tasks import task_of
+from likeness_apps.shell.terms import Terms, terms_of
+from likeness_apps.shell.training_items import training_items
 
 
 def evaluate(
@@ -40,6 +59,9 @@ def evaluate(
     *,
     split: str = "test",
     protocol: str | None = None,
+    against: Sequence[Path] = (),
+    also: Sequence[Path] = (),
+    tta: str = "one",
     include_images: bool = False,
     batch_size: int = 64,
     device: str = "cpu",
@@ -55,6 +77,12 @@ def evaluate(
         out: a new or empty directory.
         split: test, val, train, or all.
         protocol: a named protocol that the model's split must follow; None states the one it has.
+            A protocol for models of other data, or with coarser classes, takes a set of which the
+            model saw no picture.
+        against: sets that the model was trained on, to be searched for pictures of `data`.
+        also: further models; probabilities are the mean over all, the split is the first one's, and
+            none may have been trained on a picture of it.
+        tta: views of each image, see `Predictor`.
         include_images: put small pictures into report.html.
         batch_size: images per forward pass.
         device: where the network runs, see `Predictor`.
@@ -69,22 +97,32 @@ def evaluate(
     """
     require(split in (*SPLITS, "all"), "split", f"one of {', '.join(SPLITS)}, all", split)
     require_new(out)
-    bundle = load_bundle(model)
-    stated = _protocol(domain, bundle, protocol)
-    manifest = domain.recognise(data)
+    bundle, *others = (load_bundle(one) for one in (model, *also))
+    own = bundle.splits[bundle.splits["split"] == split]
+    require_unseen(others, split, own["sha256"], own["path"])
+    terms = terms_of(domain, bundle, protocol)
+    manifest = domain.recognise(screened(domain, data, quiet=quiet))
     _require_same_form(manifest, bundle)
-    predictor = Predictor(bundle, batch_size=batch_size, device=device)
-    rows, blocks, measured_split = _ask(predictor, bundle, manifest, split, quiet=quiet)
-    if measured_split == EXTERNAL:  # whatever protocol the model's own split follows
-        require(protocol is None, "data", f"the data set of protocol {protocol}", "another one")
-        stated = {"protocol": EXTERNAL}
-    task = task_of(bundle.classes, multilabel=bundle.multilabel)
-    answers, measured, table = _measure(domain, bundle, task, rows, blocks)
+    manifest, how = terms.applied(domain, bundle, manifest, split, against, quiet=quiet)
+    predictor = predictor_of([bundle, *others], batch_size=batch_size, device=device, tta=tta)
+    if others:  # no gallery fits embeddings of several models
+        bundle = replace(bundle, gallery=None, centres_CD=None, scope=None)
+    asked = predictor, bundle, others, manifest
+    rows, blocks, measured_split = _ask(*asked, split, terms, quiet=quiet)
+    stated = terms.stated_of(measured_split)
+    measures = domain, bundle, predictor, terms.coarser
+    answers, measured, table = _measure(*measures, rows, blocks)
+    task = task_of(answers.classes, multilabel=bundle.multilabel)
     counted = len(answers.truth_N)
     metrics = {
         **measured.metrics,
         **_facts(domain, bundle),
         **stated,
+        **how,
+        **stated_models([bundle, *others], tta),
+        **stated_scope(predictor, blocks),
+        "model_id": predictor.model_id,
+        "classes": answers.classes,
         "split": measured_split,
         "items": {"measured": counted, "unreadable": len(rows) - counted},
     }
@@ -99,7 +137,6 @@ def _facts(domain: Domain, bundle: Bundle) -> dict[str, Any]:
     return {
         "app": domain.name,
         "model_id": bundle.model_id,
-        "classes": bundle.classes,
         "space": bundle.space,
         "data_licence": bundle.data_licence,
         "provenance": collect_provenance(
@@ -133,19 +170,31 @@ def _report(
         card=bundle.card,
         provenance=metrics["provenance"],
         include_images=include_images,
+        training=training_items(bundle, metrics, folder, thumbnail_of(domain)),
     )
 
 
 def _ask(
-    predictor: Predictor, bundle: Bundle, manifest: Manifest, split: str, *, quiet: bool
+    predictor: Predictor | Ensemble,
+    bundle: Bundle,
+    others: Sequence[Bundle],
+    manifest: Manifest,
+    split: str,
+    terms: Terms,
+    *,
+    quiet: bool,
 ) -> tuple[pd.DataFrame, list[Block], str]:
     """The rows to measure, the model's answers to them in blocks, and the name of their split."""
-    wanted = wanted_rows(manifest, bundle, split)
+    classes = bundle.classes if terms.coarser is None else terms.coarser.classes
+    wanted: Callable[[int, str], bool] = wanted_rows(manifest, bundle, split, classes)
+    if terms.rule:
+        wanted = strangers_only(manifest, bundle, terms.rule)
     paths = manifest.table["path"].tolist()
     with progress("measuring", quiet=quiet) as advance:
         asked = answer_hashed(predictor, paths, manifest.root, wanted=wanted, on_progress=advance)
     rows, measured_split = select_rows(manifest, bundle, split, asked.sha256, quiet=quiet)
-    _require_known_labels(manifest.with_table(rows), bundle)
+    terms.require_known(manifest.with_table(rows), classes)
+    require_unseen(others, split, [asked.sha256[row] for row in rows.index], rows["path"])
     # More was asked than is measured: strangers that turned out not to be a set of their own.
     kept_A = np.isin(asked.rows_A, rows.index)
     ends = np.cumsum([len(block.ok_B) for block in asked.blocks])
@@ -155,18 +204,25 @@ def _ask(
 
 
 def _measure(
-    domain: Domain, bundle: Bundle, task: Task, rows: pd.DataFrame, blocks: list[Block]
+    domain: Domain,
+    bundle: Bundle,
+    predictor: Predictor | Ensemble,
+    coarser: Coarser | None,
+    rows: pd.DataFrame,
+    blocks: list[Block],
 ) -> tuple[Answers, Measured, pd.DataFrame]:
     """The table has all rows, the answers those that the model could read."""
     ok_N = np.concatenate([block.ok_B for block in blocks])
     require(ok_N.any(), "data", "at least one readable image", _first_reason(blocks))
     good = rows[ok_N].reset_index(drop=True)
-    answers = _answers(bundle, task, blocks, good)
+    answers = _answers(bundle, predictor, coarser, blocks, good)
+    task = task_of(answers.classes, multilabel=bundle.multilabel)
     measured = task.figures.measure(answers)
     if domain.measures is not None:
         measured = _with_field(domain.measures(), measured, answers, good, bundle)
-    table = predictions_table(good, answers, measured, bundle.model_id)
-    return answers, measured, _with_failures(rows, ok_N, table, blocks)
+    table = predictions_table(good, answers, measured, predictor.model_id)
+    whole = _with_failures(rows, ok_N, table, blocks)
+    return answers, measured, with_scope(predictor, whole, blocks)
 
 
 def _with_field(
@@ -177,21 +233,6 @@ def _with_field(
     return Measured({**measured.metrics, field.name: own.metrics}, columns)
 
 
-def _protocol(domain: Domain, bundle: Bundle, wanted: str | None) -> dict[str, Any]:
-    """The protocol (and fold) of the model's own split; a wanted one must be it."""
-    if wanted is not None:
-        named(domain, wanted)
-    config = bundle.config.get("data") or {}
-    facts = stated_split(domain, config.get("protocol"), config.get("fold"))
-    own = facts["protocol"]
-    if wanted is not None and wanted != own:
-        raise UserError(
-            f"protocol must be the one of the model's own split, {own!r}, got {wanted!r}; "
-            f"train with --set data.protocol={wanted}"
-        )
-    return facts
-
-
 def _require_same_form(manifest: Manifest, bundle: Bundle) -> None:
     require((manifest.table["label"] != "").any(), "data", "images with labels", "none")
     forms = {True: "several labels per image", False: "one class per image"}
@@ -200,28 +241,39 @@ def _require_same_form(manifest: Manifest, bundle: Bundle) -> None:
     require(same, "data", rule, forms[manifest.multilabel])
 
 
-def _require_known_labels(manifest: Manifest, bundle: Bundle) -> None:
-    unknown = sorted(set(manifest.classes) - set(bundle.classes))
-    count = len(bundle.classes)
-    require(not unknown, "labels", f"among the model's {count} classes", unknown[:5])
+def _answers(
+    bundle: Bundle,
+    predictor: Predictor | Ensemble,
+    coarser: Coarser | None,
+    blocks: list[Block],
+    good: pd.DataFrame,
+) -> Answers:
+    """What the model said of the good rows, in its own classes or in coarser ones."""
 
-
-def _answers(bundle: Bundle, task: Task, blocks: list[Block], good: pd.DataFrame) -> Answers:
     def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(block, name)[block.ok_B] for block in blocks])
 
     embeddings_ND, logits_NC = joined("embeddings_BD"), joined("logits_BL")
-    readouts: dict[str, np.ndarray] = {}
-    for name in available_readouts(bundle):
+    assert predictor.reader is not None
+    headline = predictor.reader.name
+    labels = [label for block in blocks for label in compress(block.labels, block.ok_B)]
+    own = task_of(bundle.classes, multilabel=bundle.multilabel)
+    readouts: dict[str, np.ndarray] = {headline: own.targets(labels)}
+    for name in (name for name in available_readouts(bundle) if name != headline):
         reader = reader_of(bundle, name)
         assert reader is not None
         readouts[name] = reader(embeddings_ND, logits_NC).labels_N
+    classes, probabilities_NC = bundle.classes, joined("probabilities_BC")
+    if coarser is not None and tuple(classes) != coarser.classes:
+        readouts, probabilities_NC = brought_to(coarser, classes, readouts, probabilities_NC)
+        classes = list(coarser.classes)
+    task = task_of(classes, multilabel=bundle.multilabel)
     return Answers(
         truth_N=task.targets(good["label"].tolist()),
-        classes=bundle.classes,
+        classes=classes,
         groups_N=good["group"].to_numpy(),
         readouts=readouts,
-        probabilities_NC=joined("probabilities_BC"),
+        probabilities_NC=probabilities_NC,
         embeddings_ND=embeddings_ND,
         space=bundle.space,
     )

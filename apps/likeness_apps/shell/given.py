@@ -5,6 +5,7 @@ Shapes: N = rows, P = class columns of a table, D = feature dimension.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,14 @@ NOT_CLASSES = {*TEXTS, "reason", "model_id", "correct", *PER_ITEM}
 NOT_LABELS = {*NOT_CLASSES, *PER_LABELS, *PER_QUERY}
 
 
-def read_truth(path: Path, *, multilabel: bool = False) -> pd.DataFrame:
+Screen = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def _as_it_is(table: pd.DataFrame) -> pd.DataFrame:
+    return table
+
+
+def read_truth(path: Path, *, multilabel: bool = False, screen: Screen = _as_it_is) -> pd.DataFrame:
     """A table of truth with `path`, `label`, `group` (the path where none is given), maybe `split`.
 
     Rows whose `status` is not ok are left out, as in the embeddings.npy of `evaluate`.
@@ -33,12 +41,13 @@ def read_truth(path: Path, *, multilabel: bool = False) -> pd.DataFrame:
     Args:
         path: csv or parquet.
         multilabel: a row may have several labels (`|` between them, or several 1) or none.
+        screen: see `read_table`.
 
     Raises:
         UserError: if it cannot be read, a name occurs twice, or a row has not exactly one class
             where it must.
     """
-    table = read_table(path, "truth")
+    table = read_table(path, "truth", screen)
     if "status" in table.columns:
         table = table[table["status"] == "ok"].reset_index(drop=True)
         require(len(table) > 0, "truth", "a table with rows of status ok", str(path))
@@ -72,8 +81,13 @@ def tidy(cell: str) -> str:
     return join_labels(name.strip() for name in split_labels(cell) if name.strip())
 
 
-def read_table(path: Path, name: str) -> pd.DataFrame:
+def read_table(path: Path, name: str, screen: Screen = _as_it_is) -> pd.DataFrame:
     """A csv or parquet table with `path` (or `image`); names and labels are text.
+
+    Args:
+        path: the file.
+        name: what it is called in messages.
+        screen: what of the table may be shown; see `screening.screened_rows`.
 
     Raises:
         UserError: if it cannot be read or has no name column.
@@ -87,7 +101,7 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
     require(len(table) > 0, name, "a table with at least one row", str(path))
     table = table.rename(columns={key: "path"})
     texts = {column: _texts(table[column]) for column in TEXTS if column in table.columns}
-    return table.assign(**texts)
+    return screen(table.assign(**texts))
 
 
 def read_features(path: Path, rows: int) -> np.ndarray:

@@ -40,6 +40,24 @@ Device = Annotated[
     str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, mps; auto chooses.")
 ]
 
+Against = Annotated[
+    list[Path] | None,
+    typer.Option("--against", help="Another set, to be searched for pictures of DATA; repeatable."),
+]
+
+
+Also = Annotated[
+    list[Path] | None,
+    typer.Option("--also", help="One more model with the same classes; the mean of all answers."),
+]
+Tta = Annotated[
+    str,
+    typer.Option(
+        "--tta",
+        help="Views of each image whose answers are averaged: one, flips (2) or dihedral (8).",
+    ),
+]
+
 
 def domain_of(context: typer.Context) -> Domain:
     """The application that a command was called for."""
@@ -72,6 +90,7 @@ def sample(
 def inspect(
     context: typer.Context,
     data: Data,
+    against: Against = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write manifest.csv and findings.csv here.")
     ] = None,
@@ -80,10 +99,13 @@ def inspect(
     """Say what was recognised and what is wrong with it; exit 1 on errors.
 
     Example: likeness APP inspect DATA
+
+    Example: likeness APP inspect DATA --against OTHER_DATA
     """
     from likeness_apps.shell.inspect import inspect as body
 
-    raise typer.Exit(body(domain_of(context), data, out=out, quiet=quiet))
+    asked = domain_of(context), data
+    raise typer.Exit(body(*asked, against=against or [], out=out, quiet=quiet))
 
 
 @command
@@ -139,6 +161,8 @@ def evaluate(
     out: Out,
     split: SplitName = "test",
     protocol: Protocol = None,
+    also: Also = None,
+    tta: Tta = "one",
     images: Images = False,
     batch_size: Limit = 64,
     device: Device = "cpu",
@@ -157,6 +181,8 @@ def evaluate(
         out,
         split=split,
         protocol=protocol,
+        also=also or [],
+        tta=tta,
         include_images=images,
         batch_size=batch_size,
         device=device,
@@ -199,6 +225,8 @@ def predict(
     model: Model,
     source: Input,
     out: Annotated[Path, typer.Option("--out", help="A new .csv or .parquet file.")],
+    also: Also = None,
+    tta: Tta = "one",
     batch_size: Limit = 64,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -208,12 +236,13 @@ def predict(
     A stopped call goes on where it was when it is called again.
 
     Example: likeness APP predict runs/first IMAGES --out labels.csv
+
+    Example: likeness APP predict runs/fold1 IMAGES --also runs/fold2 --tta flips --out labels.csv
     """
     from likeness_apps.shell.predict import predict as body
 
-    raise typer.Exit(
-        body(domain_of(context), model, source, out, batch_size, device=device, quiet=quiet)
-    )
+    asked = domain_of(context), model, source, out, batch_size
+    raise typer.Exit(body(*asked, also=also or [], tta=tta, device=device, quiet=quiet))
 
 
 @command
@@ -264,6 +293,10 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
     out: Annotated[Path | None, typer.Option("--out", help="Table: csv or parquet.")] = None,
     sheet: Annotated[Path | None, typer.Option("--sheet", help="Contact sheet (PNG).")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Where the indexed pictures are now, for the sheet."),
+    ] = None,
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
@@ -274,7 +307,7 @@ def search(
     from likeness_apps.shell.search import search as body
 
     asked = domain_of(context), archive, query
-    body(*asked, k=k, out=out, sheet=sheet, device=device, quiet=quiet)
+    body(*asked, k=k, out=out, sheet=sheet, data=data, device=device, quiet=quiet)
 
 
 @command

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from likeness.data.checks import CheckResult, check
-from likeness.data.findings import condense, findings_table
+from likeness.data.findings import Finding, condense, findings_table, sort_findings
 from likeness.data.manifest import Manifest
 from likeness.errors import require
 from likeness.files import atomic_path
 from likeness_apps.shell.console import progress, say, show_table
 from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.others import other_sets, shared_pictures
 from likeness_apps.shell.outputs import require_new
+from likeness_apps.shell.screening import screened
 
 
 def write_sample(domain: Domain, out: Path, *, layout: str | None = None, seed: int) -> Path:
@@ -42,18 +45,36 @@ def write_sample(domain: Domain, out: Path, *, layout: str | None = None, seed: 
     return root
 
 
-def inspect(domain: Domain, data: Path, *, out: Path | None = None, quiet: bool = False) -> int:
+def inspect(
+    domain: Domain,
+    data: Path,
+    *,
+    against: Sequence[Path] = (),
+    out: Path | None = None,
+    quiet: bool = False,
+) -> int:
     """Recognise and check a data set; print what it is and every kind of finding.
+
+    Args:
+        domain: the application.
+        data: a data set or a table.
+        against: further sets; a warning names each image that one of them has, too.
+        out: a directory for manifest.csv and findings.csv.
+        quiet: no progress, no table.
 
     Returns:
         The exit code: 1 if there are errors, else 0.
     """
-    manifest = domain.recognise(data)
+    manifest = domain.recognise(screened(domain, data, quiet=quiet))
+    others = other_sets(domain, against)
     with progress("checking", quiet=quiet) as advance:
-        checked = check(manifest, on_progress=advance)
+        checked = check(manifest, remarks_on=domain.remarks_on, on_progress=advance)
     findings = checked.findings
+    if others:
+        found = shared_pictures(manifest, others, examined=checked.records, quiet=quiet)
+        findings = sort_findings([*findings, *(one.finding() for one in found)])
     if out is not None:
-        write_findings(out / "findings.csv", checked)
+        write_findings(out / "findings.csv", findings)
         manifest.with_table(checked.table).write_csv(out / "manifest.csv")
     _show_set(manifest, checked, quiet=quiet)
     for finding in condense(findings):  # a line each: a path in a narrow cell cannot be copied
@@ -63,10 +84,10 @@ def inspect(domain: Domain, data: Path, *, out: Path | None = None, quiet: bool 
     return 1 if errors else 0
 
 
-def write_findings(path: Path, checked: CheckResult) -> None:
-    """findings.csv: one row per finding, errors first."""
+def write_findings(path: Path, findings: Sequence[Finding]) -> None:
+    """findings.csv: one row per finding, in their order."""
     with atomic_path(path) as temporary:
-        findings_table(checked.findings).to_csv(temporary, index=False, lineterminator="\n")
+        findings_table(findings).to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _show_set(manifest: Manifest, checked: CheckResult, *, quiet: bool) -> None:

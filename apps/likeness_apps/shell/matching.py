@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
@@ -80,24 +80,47 @@ def match_rows(
     return found
 
 
-def wanted_rows(manifest: Manifest, bundle: Bundle, split: str) -> Callable[[int, str], bool]:
+def wanted_rows(
+    manifest: Manifest, bundle: Bundle, split: str, classes: Sequence[str]
+) -> Callable[[int, str], bool]:
     """Whether a row of this content may be among those that `select_rows` will choose.
 
     So that a file need be read only once: its content says whether it is asked about, before all
     files are known. Strangers may turn out to be an external test set, until a picture of the
-    model's own data is met.
+    model's own data is met. `classes` are the labels that can be measured.
     """
     labelled = (manifest.table["label"] != "").tolist()
     saved = bundle.splits
     own = set(saved["sha256"])
     chosen = set(saved["sha256"][saved["split"] == split])
-    measurable = set(manifest.classes) <= set(bundle.classes)  # a whole set with others is refused
+    measurable = set(manifest.classes) <= set(classes)  # a whole set with others is refused
     everything, strangers = measurable and split == "all", measurable and split == "test"
 
     def wanted(row: int, sha256: str) -> bool:
         nonlocal strangers
         strangers = strangers and sha256 not in own
         return labelled[row] and (everything or strangers or sha256 in chosen)
+
+    return wanted
+
+
+def strangers_only(manifest: Manifest, bundle: Bundle, rule: str) -> Callable[[int, str], bool]:
+    """As `wanted_rows`, for a set of which the model may have seen no picture, in any split.
+
+    Args:
+        manifest: the set.
+        bundle: the model.
+        rule: what data must be, for the message; it is raised as soon as such a picture is met.
+    """
+    labelled = (manifest.table["label"] != "").tolist()
+    split_by = dict(zip(bundle.splits["sha256"], bundle.splits["split"], strict=True))
+
+    def wanted(row: int, sha256: str) -> bool:
+        if sha256 and sha256 in split_by:
+            path = manifest.table["path"].iloc[row]
+            own = split_by[sha256]
+            raise UserError(f"data must be {rule}, got {path}, which is in its {own} split")
+        return bool(labelled[row])
 
     return wanted
 

@@ -167,11 +167,13 @@ def interval_facts(groups_N: np.ndarray, bootstrap: Bootstrap) -> dict[str, Any]
 
 
 def validation_scores(answers: Answers) -> dict[str, float]:
-    """What chooses the best epoch: accuracy of the headline read-out, and MAP@R; no intervals."""
+    """What chooses the best epoch: accuracies of the headline read-out, and MAP@R; no intervals."""
     scores = {}
     if answers.readouts:
         headline = next(iter(answers.readouts.values()))
-        scores["accuracy"] = float((headline == answers.truth_N).mean())
+        table = classification(answers.truth_N, headline, len(answers.classes)).values
+        scores["accuracy"] = table["overall_accuracy"].value
+        scores["average_accuracy"] = table["average_accuracy"].value
     if answers.embeddings_ND is not None and len(answers.truth_N) > 1:
         found = retrieval(
             answers.embeddings_ND, answers.truth_N, metrics=["map@r"], space=answers.space

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from likeness.data.tables import load_frame
@@ -16,7 +17,15 @@ from likeness.evaluation.resampling import Bootstrap
 from likeness_apps.shell.console import figure, say, show_table
 from likeness_apps.shell.domain import Domain, GivenFolds
 from likeness_apps.shell.outputs import require_new
-from likeness_apps.shell.pooling import FAMILIES, Kind, Result, all_items, kind_of, over_runs
+from likeness_apps.shell.pooling import (
+    FAMILIES,
+    Kind,
+    Result,
+    all_items,
+    joined_answers,
+    kind_of,
+    over_runs,
+)
 from likeness_apps.shell.results import write_results
 
 NEEDED = ("path", "status", "truth", "group")
@@ -66,6 +75,7 @@ def pool(
         "over_runs": over_runs(results, kind, bootstrap),
         "interval_over_runs": _interval_facts(len(results), bootstrap),
         **(all_items(results, bootstrap) if kind == "folds" else {}),
+        **(_of_field(domain, results, bootstrap) if kind == "folds" else {}),
         "items": {
             "measured": sum(len(result.measured) for result in results),
             "unreadable": sum(len(result.table) - len(result.measured) for result in results),
@@ -74,6 +84,17 @@ def pool(
     write_results(out, metrics, _joined(results), None)
     _show(domain, out, metrics, quiet=quiet)
     return metrics
+
+
+def _of_field(domain: Domain, results: Sequence[Result], bootstrap: Bootstrap) -> dict[str, Any]:
+    """What the field measures of the items of all folds, if they were classified."""
+    classified = all("classification_readout" in result.metrics for result in results)
+    if domain.measures is None or not classified:
+        return {}
+    field = domain.measures()
+    names = [str(result.metrics.get("fold", place)) for place, result in enumerate(results, 1)]
+    folds_N = np.repeat(names, [len(result.measured) for result in results])
+    return {field.name: field.pooled(joined_answers(results), folds_N, bootstrap)}
 
 
 def _read(folder: Path) -> Result:

@@ -122,12 +122,11 @@ def all_items(results: Sequence[Result], bootstrap: Bootstrap) -> dict[str, Any]
         interval, classification, per_class, confusion, calibration and retrieval, as far as
         predictions.csv tells them.
     """
-    joined = pd.concat([result.measured for result in results], ignore_index=True)
+    joined = _all_measured(results)
     groups_N = joined["group"].to_numpy()
     found = interval_facts(groups_N, bootstrap)
     if "label" in joined.columns and results[0].classes:
-        task = results[0].task
-        found |= task.figures.measure(_answers(joined, task, results[0]), bootstrap).metrics
+        found |= results[0].task.figures.measure(joined_answers(results), bootstrap).metrics
     per_item = {name: _numbers(joined[name]) for name in _per_item(results, "retrieval")}
     values = {
         name: mean_value(values_N, ~np.isnan(values_N), SKIPPED)
@@ -136,6 +135,10 @@ def all_items(results: Sequence[Result], bootstrap: Bootstrap) -> dict[str, Any]
     if values:
         found["retrieval"] = plain(mean_intervals(values, per_item, groups_N, bootstrap))
     return found
+
+
+def _all_measured(results: Sequence[Result]) -> pd.DataFrame:
+    return pd.concat([result.measured for result in results], ignore_index=True)
 
 
 def _families(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -194,7 +197,9 @@ def _numbers(cells: pd.Series) -> np.ndarray:
     return np.asarray(numbers, dtype=np.float64)
 
 
-def _answers(joined: pd.DataFrame, task: Task, first: Result) -> Answers:
+def joined_answers(results: Sequence[Result]) -> Answers:
+    """What classifying results said of all their items, one result after the other."""
+    joined, task, first = _all_measured(results), results[0].task, results[0]
     columns = [f"p_{name}" for name in task.classes]
     given = all(name in joined.columns for name in columns)
     wide = joined[columns].apply(pd.to_numeric, errors="coerce") if given else None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from likeness.inference import shards
+from likeness.inference.blocks import Model
 from likeness.inference.predictor import Predictor
 from likeness.inference.shards import Written
 from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.members import predictor_of
+from likeness_apps.shell.screening import screened
 
 
 def predict(
@@ -19,11 +22,25 @@ def predict(
     out: Path,
     batch_size: int,
     *,
+    also: Sequence[Path] = (),
+    tta: str = "one",
     device: str = "cpu",
     quiet: bool = False,
 ) -> int:
-    """Write labels and probabilities of every image; returns the exit code (0 if any row is ok)."""
-    predictor = Predictor(model, batch_size=batch_size, device=device)
+    """Write labels and probabilities of every image; returns the exit code (0 if any row is ok).
+
+    Args:
+        domain: the application.
+        model: a bundle or a run.
+        source: a folder, a table or an image.
+        out: a new table.
+        batch_size: images per forward pass.
+        also: further models; probabilities are the mean over all.
+        tta: views of each image, see `Predictor`.
+        device: where the networks run.
+        quiet: no progress.
+    """
+    predictor = predictor_of([model, *also], batch_size=batch_size, device=device, tta=tta)
     return _write(domain, shards.predict, predictor, source, out, quiet=quiet)
 
 
@@ -38,23 +55,26 @@ def embed(
     quiet: bool = False,
 ) -> int:
     """Write the embedding of every image; returns the exit code (0 if any row is ok)."""
-    predictor = Predictor(model, batch_size=batch_size, device=device)
+    predictor = Predictor(model, batch_size=batch_size, device=device, columns="embed")
     return _write(domain, shards.embed, predictor, source, out, quiet=quiet)
 
 
 def _write(
     domain: Domain,
     work: Callable[..., Written],
-    predictor: Predictor,
+    predictor: Model,
     source: Path,
     out: Path,
     *,
     quiet: bool,
 ) -> int:
+    shown = screened(domain, source, quiet=quiet)
     with progress(f"{domain.name}: {work.__name__}", quiet=quiet) as advance:
-        written = work(predictor, source, out, on_progress=advance)
+        written = work(predictor, shown, out, on_progress=advance)
     told = f"{written.ok} ok, {written.errors} failed"
-    if written.errors:
+    if written.refused:
+        told += f", {written.refused} out of scope"
+    if written.errors or written.refused:
         told += " (column reason says why)"
     if written.resumed:
         told += f", {written.resumed} of them from an earlier call"

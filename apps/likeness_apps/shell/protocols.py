@@ -15,7 +15,14 @@ from likeness.data.splits import (
 )
 from likeness.errors import UserError, require
 from likeness.training.spec import DataSpec
-from likeness_apps.shell.domain import Domain, GivenFolds, GivenSplits, Protocol, Share
+from likeness_apps.shell.domain import (
+    Domain,
+    Elsewhere,
+    GivenFolds,
+    GivenSplits,
+    Protocol,
+    Share,
+)
 
 HOLDOUT = "holdout"  # shares of a configuration, or splits of one's own
 OWN_FOLDS = "own folds"  # a column `fold` without a named protocol
@@ -30,6 +37,20 @@ def named(domain: Domain, name: str, option: str = "protocol") -> Protocol:
     known = ", ".join(domain.protocols) or "none"
     require(name in domain.protocols, option, f"one of {known}", name)
     return domain.protocols[name]
+
+
+def trainable(domain: Domain, name: str | None) -> Protocol | None:
+    """The protocol of a run that is about to be trained; None without one.
+
+    Raises:
+        UserError: if the application has none of that name, or nobody trains on its data.
+    """
+    if name is None:
+        return None
+    protocol = named(domain, name, "data.protocol")
+    rule = "one whose data are trained on (this one is for `evaluate --protocol`)"
+    require(not isinstance(protocol.split, Elsewhere), "data.protocol", rule, name)
+    return protocol
 
 
 def stated_split(domain: Domain, name: str | None, fold: int | None) -> dict[str, Any]:
@@ -73,13 +94,13 @@ def split_rows(
         UserError: if the protocol is unknown or made for other data, a fold is missing or none is
             chosen, or a group straddles.
     """
-    if spec.protocol is None:
+    protocol = trainable(domain, spec.protocol)
+    if protocol is None:
         if spec.fold is None:
             return _by_shares(table, spec, seed)
         return _by_fold(table, spec, seed)
-    protocol = named(domain, spec.protocol, "data.protocol")
     name = f"data of protocol {spec.protocol}"
-    _require_its_data(manifest, protocol, name)
+    require_its_data(manifest, protocol, name)
     match protocol.split:
         case GivenFolds(count):
             folds = sorted(set(_fold_numbers(table, name)) - {0})
@@ -98,9 +119,17 @@ def split_rows(
             chosen = join_duplicates(table) if groups == "group" else table
             val, test = spec.val * training, 1.0 - training
             return split_by_group(chosen, val=val, test=test, seed=seed, groups=groups)
+        case Elsewhere():
+            raise AssertionError("`trainable` has refused it")
 
 
-def _require_its_data(manifest: Manifest, protocol: Protocol, name: str) -> None:
+def require_its_data(manifest: Manifest, protocol: Protocol, name: str) -> None:
+    """Refuse a set that a protocol is not made for.
+
+    Raises:
+        UserError: beginning with `name`: another layout, other labels, or a published set that is
+            not whole.
+    """
     layouts = protocol.layouts
     rule = f"in the layout {' or '.join(layouts)}"
     require(not layouts or manifest.layout in layouts, name, rule, manifest.layout)

@@ -5,23 +5,24 @@ Shapes: N = items, C = classes, D = embedding dimension.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from likeness.data.decode import DecodeError, decode
+from likeness.data.decode import DecodeError, decode, decode_full
 from likeness.files import atomic_path, write_json
 from likeness.inference.readouts import label_cells
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.generated import is_generated
 from likeness_apps.shell.measure import Answers, Measured
-from likeness_apps.shell.report.data import ReportData
+from likeness_apps.shell.report.data import Picture, ReportData, TrainingItems
 from likeness_apps.shell.report.html import write_report
 
 TILE = 96  # pixels; reports show small pictures only
+LOOKED_AT = 1000  # pixels of a side at least, where they are: in a tile, remarks would be missed
 
 
 def predictions_table(
@@ -91,6 +92,7 @@ def report_of(
     card: str = "",
     provenance: Mapping[str, Any] | None = None,
     include_images: bool = False,
+    training: TrainingItems | None = None,
 ) -> None:
     """report.html from what was measured, with curves, findings and card of a run.
 
@@ -107,10 +109,13 @@ def report_of(
         card: the model card, if there is no run.
         provenance: of the model, if there is no run.
         include_images: put small pictures into the page.
+        training: what the errors are compared with.
     """
     if run is not None:
         readme = run / "model" / "README.md"
         card = card or (readme.read_text(encoding="utf-8") if readme.is_file() else "")
+    field = None if domain.measures is None else domain.measures()
+    picture = thumbnail_of(domain)
     data = ReportData(
         title=title,
         app=domain.name,
@@ -118,13 +123,16 @@ def report_of(
         predictions=predictions,
         embeddings_ND=embeddings_ND,
         space=space,
+        training=training,
         epochs=_table(run, "logs/epochs.csv"),
         findings=_table(run, "findings.csv"),
         provenance=provenance or {},
         card=card,
-        thumbnail=None if folder is None else (lambda name: thumbnail(folder / name)),
+        thumbnail=None if folder is None else (lambda name: picture(folder / name)),
         generated=folder is not None and is_generated(folder),
-        own_sections=() if domain.measures is None else domain.measures().sections(),
+        own_sections=() if field is None else field.sections(),
+        headlines=() if field is None else field.headlines(metrics.get(field.name) or {}),
+        notice=domain.notice,
     )
     write_report(path, data, include_images=include_images)
 
@@ -139,6 +147,23 @@ def thumbnail(path: Path) -> np.ndarray | None:
         return eight_bit(decode(path, min_side=TILE))
     except DecodeError:
         return None
+
+
+def thumbnail_of(domain: Domain) -> Callable[[Path], Picture | None]:
+    """`thumbnail`; in an application with `remarks_on`, None for a picture with remarks."""
+    remarks_on = domain.remarks_on
+    if remarks_on is None:
+        return thumbnail
+
+    def picture(path: Path) -> Picture | None:
+        try:
+            decoded = decode_full(path, min_side=LOOKED_AT)
+        except DecodeError:
+            return None
+        noted = decoded.remarks or remarks_on(decoded.pixels_HWC)
+        return None if noted else eight_bit(decoded.pixels_HWC)
+
+    return picture
 
 
 def eight_bit(image_HWC: np.ndarray) -> np.ndarray:

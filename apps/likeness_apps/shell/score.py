@@ -7,6 +7,7 @@ Shapes: N = items, C = classes, D = feature dimension.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from likeness_apps.shell.measure import Answers, Measured, interval_facts
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.protocols import stated_score
 from likeness_apps.shell.results import predictions_table, write_results
+from likeness_apps.shell.screening import screened_rows
 from likeness_apps.shell.tasks import task_of
 
 
@@ -80,14 +82,15 @@ def score(
         wanted = domain.protocols[protocol].multilabel
         rule = f"{forms[wanted]} label{'s' * wanted} per image"
         require(multilabel == wanted, f"truth of protocol {protocol}", rule, forms[multilabel])
-    true = read_truth(truth, multilabel=multilabel)
+    screen = partial(screened_rows, domain, quiet=quiet)
+    true = read_truth(truth, multilabel=multilabel, screen=screen)
     features_ND = None
     if predictions.suffix == ".npy":
         features_ND = read_features(predictions, len(true))
         measured = score_features(true, features_ND, multilabel=multilabel)
         table = _ranked(true, measured)
     else:
-        said = read_table(predictions, "predictions")
+        said = read_table(predictions, "predictions", partial(screened_rows, domain, quiet=True))
         answers, rows, measured = score_tables(true, said, multilabel=multilabel)
         table = predictions_table(rows, answers, measured, "")
     unanswered = len(true) - len(table)

@@ -34,7 +34,9 @@ from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.matching import content_hashes, split_of
 from likeness_apps.shell.outputs import require_new
-from likeness_apps.shell.results import thumbnail
+from likeness_apps.shell.report.data import Picture
+from likeness_apps.shell.results import thumbnail, thumbnail_of
+from likeness_apps.shell.screening import place_to_record, screened
 
 FACTS = "index.json"
 ANSWER = ("query", "status", "reason", "rank", "distance")  # columns that `search` adds to the rows
@@ -72,7 +74,7 @@ def index(
     require_index_or_new(out)
     bundle = load_bundle(model)
     predictor = Predictor(bundle, batch_size=batch_size, columns="embed", device=device)
-    manifest = archive_of(domain, data)
+    manifest = archive_of(domain, screened(domain, data, quiet=quiet))
     paths = manifest.table["path"].tolist()
     embeddings_GD, ok_G, reasons, hashes = _embed(predictor, paths, manifest.root, quiet=quiet)
     for path, reason in zip(np.array(paths, dtype=object)[~ok_G], reasons, strict=True):
@@ -95,6 +97,7 @@ def search(
     k: int = 10,
     out: Path | None = None,
     sheet: Path | None = None,
+    data: Path | None = None,
     note: str = "",
     device: str = "cpu",
     quiet: bool = False,
@@ -108,6 +111,7 @@ def search(
         k: neighbours per query.
         out: also write the table here (.csv or .parquet).
         sheet: also draw a contact sheet (PNG).
+        data: what `index` was given, for the pictures on the sheet; None: where it was then.
         note: said below the sheet, `generated data` for example.
         device: where the network runs, see `Predictor`.
         quiet: no table on the screen.
@@ -121,9 +125,35 @@ def search(
     """
     require_outputs(out, sheet)
     bundle, opened = open_archive(archive)
-    asked = ask_files(bundle, query, device=device, quiet=quiet)
+    picture = thumbnail_of(domain)
+    root = None
+    if domain.screen is not None and isinstance(query, Path):  # folders above may name somebody
+        query = screened(domain, query, quiet=quiet)
+        root = query if query.is_dir() else query.parent
+    asked = ask_files(bundle, query, root=root, picture=picture, device=device, quiet=quiet)
     found = nearest_rows(opened, asked, k)
-    return deliver(domain, opened, asked, found, out=out, sheet=sheet, note=note, quiet=quiet)
+    place = _pictures(domain, opened, data, told=sheet is not None and not quiet)
+    return deliver(
+        domain,
+        opened,
+        asked,
+        found,
+        out=out,
+        sheet=sheet,
+        note=note,
+        picture=lambda hit: None if place is None else picture(place / str(hit.path)),
+        quiet=quiet,
+    )
+
+
+def _pictures(domain: Domain, opened: Index, data: Path | None, *, told: bool) -> Path | None:
+    """The folder of the indexed pictures; None if nobody says where it is."""
+    if data is not None:
+        return archive_of(domain, screened(domain, data, quiet=True)).root
+    recorded = str(opened.facts["root"])
+    if not recorded:
+        say("No place of pictures is in this index: --data shows them", quiet=not told)
+    return Path(recorded) if recorded else None
 
 
 def test_queries(domain: Domain, model: Path, data: Path, *, count: int) -> list[Path]:
@@ -179,7 +209,7 @@ def write_archive(
         quiet: say nothing.
     """
     facts = {
-        "root": str(manifest.root.absolute()),
+        "root": place_to_record(domain, manifest),
         "app": domain.name,
         "multilabel": bundle.multilabel,
         "data_licence": bundle.data_licence or "not stated",
@@ -211,6 +241,8 @@ def ask_files(
     query: Path | Sequence[Path],
     *,
     key: Callable[[Path], str] | None = None,
+    root: Path | None = None,
+    picture: Callable[[Path], Picture | None] = thumbnail,
     device: str = "cpu",
     quiet: bool = False,
 ) -> Asked:
@@ -220,6 +252,8 @@ def ask_files(
         bundle: the model.
         query: an image, a folder of images, or a list of images.
         key: what `sha256` of a row is if the row is a copy of the file; None: the file's SHA-256.
+        root: the folder that queries are called relative to; None: by their whole paths.
+        picture: gives the small picture of a file.
         device: where the network runs, see `Predictor`.
         quiet: no progress.
 
@@ -234,11 +268,12 @@ def ask_files(
     read = [file for file, ok in zip(files, ok_Q, strict=True) if ok]
     hashes = [sha256 for sha256, ok in zip(hashes, ok_Q, strict=True) if ok]
     keys = hashes if key is None else [key(file) for file in read]
+    called = {file: str(file if root is None else file.relative_to(root)) for file in files}
     queries = [
-        Query(str(file), file.name, copy, label, partial(thumbnail, file))
+        Query(called[file], file.name, copy, label, partial(picture, file))
         for file, copy, label in zip(read, keys, known_labels(bundle, hashes), strict=True)
     ]
-    failed = [str(file) for file, ok in zip(files, ok_Q, strict=True) if not ok]
+    failed = [called[file] for file, ok in zip(files, ok_Q, strict=True) if not ok]
     return Asked(queries, embeddings_QD[ok_Q], list(zip(failed, reasons, strict=True)))
 
 

@@ -21,18 +21,21 @@ from torch import nn
 from likeness.bundle import Gallery, save_bundle
 from likeness.card import Card, render_card
 from likeness.config import parse
+from likeness.data.appearance import appearance
 from likeness.data.cache import fill_cache, load_side
 from likeness.data.dataset import ImageRows, clean_batches
 from likeness.data.manifest import SPLITS
 from likeness.data.statistics import band_statistics, scale_of
 from likeness.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from likeness.errors import UserError
+from likeness.errors import UserError, require
 from likeness.files import atomic_path, write_text
+from likeness.inference.scope import Seen, fit_scope
 from likeness.models import CLASS, EMBEDDING, Embedder, build_embedder
 from likeness.objective import Objective, build_objective
 from likeness.pairs import Space
 from likeness.provenance import collect_provenance, read_provenance, resolve_model
 from likeness.sampling import BatchPlan, build_plan
+from likeness.scope_record import ScopeRecord
 from likeness.training.checkpoint import has_checkpoint
 from likeness.training.loop import FitResult, fit
 from likeness.training.run import TrainingData
@@ -42,11 +45,13 @@ from likeness_apps.shell.adapt import adapt, fit_warmup
 from likeness_apps.shell.console import figure, progress, say, show_table
 from likeness_apps.shell.data import Prepared, prepare
 from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.generated import TERMS, is_generated
 from likeness_apps.shell.inspect import write_findings
 from likeness_apps.shell.measure import Answers
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.protocols import stated_split
 from likeness_apps.shell.results import predictions_table, report_of
+from likeness_apps.shell.screening import screened
 from likeness_apps.shell.tasks import OperatingPoint, Task, require_fit, task_of
 
 GIB = 2**30
@@ -60,11 +65,13 @@ class Raw:
         embeddings_ND: raw embeddings of the default head, float32.
         logits_NC: of the class layer; no columns without one.
         kept_N: positions in the split that could be decoded.
+        looks_NF: `appearance` of the images, if it was asked for.
     """
 
     embeddings_ND: np.ndarray
     logits_NC: np.ndarray
     kept_N: np.ndarray
+    looks_NF: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +133,7 @@ def train(
         UserError: for a mistake in configuration or data, or a run directory that exists.
     """
     _require_place(out, resume=resume)
-    manifest = domain.recognise(data)
+    manifest = domain.recognise(screened(domain, data, quiet=quiet))
     fitting = domain.multilabel_config if manifest.multilabel else domain.default_config
     if config is None and manifest.multilabel and fitting:
         say(f"Several labels per image: --config {fitting}", quiet=quiet)
@@ -204,18 +211,22 @@ def _write_inputs(out: Path, setup: Setup) -> None:
     """What the run was made from: configuration, findings, splits."""
     config = setup.spec.model_dump(mode="json")
     write_text(out / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-    write_findings(out / "findings.csv", setup.prepared.checked)
+    write_findings(out / "findings.csv", setup.prepared.checked.findings)
     with atomic_path(out / "splits.csv") as temporary:
         setup.prepared.splits.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def answer(embedder: nn.Module, split: Split, *, batch_size: int = 128) -> Raw:
-    """Run the network over a split as it is, in evaluation mode; unreadable images are left out."""
+def answer(embedder: nn.Module, split: Split, *, batch_size: int = 128, looks: bool = False) -> Raw:
+    """Run the network over a split as it is, in evaluation mode; unreadable images are left out.
+
+    With `looks` the appearance of the images is noted in the same pass.
+    """
     mode = embedder.training
     embedder.eval()
     embeddings: list[np.ndarray] = []
     logits: list[np.ndarray] = []
     kept: list[int] = []
+    seen: list[np.ndarray] = []
     device = next(embedder.parameters()).device
     with torch.inference_mode():
         for batch in clean_batches(split.images, batch_size=batch_size):
@@ -228,8 +239,11 @@ def answer(embedder: nn.Module, split: Split, *, batch_size: int = 128) -> Raw:
             found_NC = outputs.logits[CLASS].float().cpu().numpy() if has_layer else found_ND[:, :0]
             logits.append(found_NC)
             kept.extend(batch.rows)
+            if looks:
+                seen.append(appearance(batch.images_NCSS, split.images.preprocessing).numpy())
     embedder.train(mode)
-    return Raw(np.concatenate(embeddings), np.concatenate(logits), np.array(kept))
+    looks_NF = np.concatenate(seen) if looks else None
+    return Raw(np.concatenate(embeddings), np.concatenate(logits), np.array(kept), looks_NF)
 
 
 def _validate(split: Split, task: Task, space: Space, embedder: nn.Module) -> dict[str, float]:
@@ -293,7 +307,10 @@ def _finish(
     """
     spec, embedder, manifest = setup.spec, setup.embedder, setup.prepared.manifest
     task, space, validation = setup.task, spec.model.space, setup.splits["val"]
-    known, held = (answer(embedder, setup.splits[name]) for name in ("train", "val"))
+    known, held = (
+        answer(embedder, setup.splits[name], looks=spec.data.scope_check)
+        for name in ("train", "val")
+    )
     targets = setup.splits["train"].targets[known.kept_N]
     if embedder.num_classes:
         point = task.fitted(held.logits_NC, validation.targets[held.kept_N])
@@ -312,8 +329,10 @@ def _finish(
     if domain.measures is not None:
         field = domain.measures()
         metrics[field.name] = field.recorded(answers, rows)
+    scope, told = _scope(known, held, space)
+    metrics |= told
     centres_CD = task.centres(known.embeddings_ND, targets, space)
-    licence = domain.licences.get(manifest.layout)
+    licence = TERMS if is_generated(manifest.root) else domain.licences.get(manifest.layout)
     provenance = collect_provenance(
         seed=spec.seed, data_hash=setup.prepared.data_hash, data_licence=licence
     )
@@ -328,10 +347,28 @@ def _finish(
         provenance=provenance | {"layout": manifest.layout},
         card=render_card(_card(domain, setup, licence, point.text), metrics),
         centres_CD=None if centres_CD is None else torch.from_numpy(centres_CD),
-        gallery=Gallery(torch.from_numpy(known.embeddings_ND), torch.from_numpy(targets)),
+        gallery=_gallery(setup, known, targets),
         multilabel=task.multilabel,
+        scope=scope,
     )
     return metrics, predictions_table(rows, answers, measured, model_id), held.embeddings_ND
+
+
+def _scope(known: Raw, held: Raw, space: Space) -> tuple[ScopeRecord | None, dict[str, Any]]:
+    """What training images look like and what to say of it, if that was noted."""
+    if known.looks_NF is None or held.looks_NF is None:
+        return None, {}
+    training = Seen(known.looks_NF, known.embeddings_ND)
+    validation = Seen(held.looks_NF, held.embeddings_ND)
+    record, told = fit_scope(training, validation, space=space)
+    return record, {"scope": told}
+
+
+def _gallery(setup: Setup, known: Raw, targets: np.ndarray) -> Gallery:
+    """The answers to the training images, and which rows of the saved splits they belong to."""
+    rows = np.flatnonzero(setup.prepared.splits["split"] == "train")[known.kept_N]
+    parts = (torch.from_numpy(part) for part in (known.embeddings_ND, targets, rows))
+    return Gallery(*parts)
 
 
 def _card(domain: Domain, setup: Setup, licence: str | None, operating_point: str) -> Card:
@@ -357,13 +394,22 @@ def _card(domain: Domain, setup: Setup, licence: str | None, operating_point: st
 def _preprocessing(spec: RunSpec, prepared: Prepared) -> Preprocessing:
     bands, scale = spec.model.bands, scale_of(prepared.dtype)
     eight_bit = prepared.dtype == "uint8"  # of others, no fixed scale makes colours as there
+    steps = spec.data.steps
+    rule = "empty for images that are not of uint8 with three bands"
+    fits = not steps or (bands == 3 and eight_bit)
+    require(fits, "data.steps", rule, [step.name for step in steps])
     if spec.model.weights == "imagenet" and bands == 3 and eight_bit:
         mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
     else:
         paths = prepared.manifest.rows("train")["path"].tolist()
         numbers = prepared.band_numbers
         mean, std = band_statistics(
-            prepared.manifest.root, paths, scale=scale, bands=numbers, seed=spec.seed
+            prepared.manifest.root,
+            paths,
+            scale=scale,
+            bands=numbers,
+            steps=steps,
+            seed=spec.seed,
         )
         if len(mean) == 1 and bands == 3:
             mean, std = mean * 3, std * 3
@@ -379,6 +425,7 @@ def _preprocessing(spec: RunSpec, prepared: Prepared) -> Preprocessing:
         dtype=prepared.dtype,
         resolution=prepared.resolution,
         chip=prepared.chip,
+        steps=steps,
     )
 
 

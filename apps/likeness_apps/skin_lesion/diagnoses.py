@@ -36,6 +36,7 @@ DIAGNOSES = {
     "vasc": Diagnosis("vascular lesion", malignant=False),
     "scc": Diagnosis("squamous cell carcinoma", malignant=True),
     "unk": Diagnosis("none of the others", malignant=None),
+    "other": Diagnosis("another diagnosis", malignant=None),
 }
 # In the order of the columns of the official tables.
 ISIC_2018 = ("mel", "nv", "bcc", "akiec", "bkl", "df", "vasc")

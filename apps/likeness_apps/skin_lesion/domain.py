@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from likeness_apps.shell.domain import CardText, Domain, GivenSplits, Protocol
+from likeness_apps.shell.domain import (
+    CardText,
+    Coarser,
+    Domain,
+    Elsewhere,
+    FieldMeasures,
+    GivenSplits,
+    Protocol,
+    Share,
+)
+from likeness_apps.skin_lesion.binary import (
+    BENIGN,
+    MALIGNANT,
+    MELANOMA,
+    OTHER,
+    malignancy,
+    melanoma_or_other,
+)
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from likeness.data.decoded import Remark
     from likeness.data.manifest import Manifest
 
 
@@ -23,6 +44,30 @@ def _write_sample(out: Path, seed: int, layout: str) -> Path:
     return write_sample(out, seed=seed, layout=layout)
 
 
+def _measures() -> FieldMeasures:
+    from likeness_apps.skin_lesion.clinical import Clinical
+
+    return Clinical()
+
+
+def _screen(path: Path) -> Path:
+    from likeness_apps.skin_lesion.stand_ins import screen
+
+    return screen(path)
+
+
+def _screen_names(names: Sequence[str]) -> list[str]:
+    from likeness_apps.skin_lesion.stand_ins import screen_names
+
+    return screen_names(names)
+
+
+def _remarks_on(image_HWC: np.ndarray) -> Sequence[Remark]:
+    from likeness_apps.skin_lesion.burned_in import remarks_on
+
+    return remarks_on(image_HWC)
+
+
 DOMAIN = Domain(
     name="skin-lesion",
     folder="skin_lesion",
@@ -30,6 +75,7 @@ DOMAIN = Domain(
     recognise=_recognise,
     samples=("isic-2017", "ham10000"),
     write_sample=_write_sample,
+    notice="Research only, not a medical device. Nothing on this page supports a diagnosis.",
     card=CardText(
         intended_use=(
             "Research only, not a medical device: comparing methods on dermoscopic images, and "
@@ -54,7 +100,8 @@ DOMAIN = Domain(
             "Images of patients' skin, published without names by the archives' contributors under "
             "their ethics approvals; whether each patient agreed to this use is not recorded in "
             "the files. For images of your own, consent or a legal basis is yours to show. Patient "
-            "and lesion numbers of DICOM files are kept as salted hashes only; file names stay."
+            "and lesion numbers of DICOM files, and names of files that could name a patient, are "
+            "kept as salted hashes only."
         ),
     ),
     protocols={
@@ -73,6 +120,20 @@ DOMAIN = Domain(
             GivenSplits(),
             "ISIC 2018 task 3, training, validation and test as published (Codella et al. 2019)",
         ),
+        "binary": Protocol(
+            (),
+            Share(0.8, groups="group"),
+            "benign against malignant, 80 % of the lesions or patients for training (ours); a set "
+            "that a model never saw counts as a whole",
+            coarser=Coarser((BENIGN, MALIGNANT), malignancy),
+        ),
+        "ph2-transfer": Protocol(
+            ("ph2",),
+            Elsewhere(),
+            "PH2 (Mendonca et al. 2013), melanoma against the rest, by a model of other data; "
+            "nothing is tuned on PH2",
+            coarser=Coarser((MELANOMA, OTHER), melanoma_or_other),
+        ),
     },
     licences={
         "isic-2016": "CC0-1.0; to be checked again",
@@ -82,4 +143,8 @@ DOMAIN = Domain(
         "isic-2019": "CC BY-NC 4.0; to be checked for each of its sources",
         "ph2": "research use on request; to be checked with the authors",
     },
+    measures=_measures,
+    screen=_screen,
+    screen_names=_screen_names,
+    remarks_on=_remarks_on,
 )

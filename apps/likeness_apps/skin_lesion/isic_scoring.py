@@ -41,7 +41,7 @@ from likeness.evaluation.roc import (
 )
 from likeness_apps.skin_lesion.isic_tables import IsicTruth, read_submission, read_truth
 
-FLOOR = 0.8
+FLOOR = 0.8  # sensitivity at which the official partial area begins
 RATIOS = ("sensitivity", "specificity", "dice", "ppv", "npv")
 
 
@@ -55,12 +55,14 @@ class IsicScore:
         macro_average: their means over classes.
         balanced_accuracy: the official multi-class figure ("overall").
         validation: the same with the validation weights.
-        corrected_per_class: class -> corrected figure -> value; also pauc_above_tpr_80,
-            prevalence and positives (both weighted).
+        corrected_per_class: class -> corrected figure -> value; also pauc_above_tpr_<floor> (and
+            auc_sens_<floor> where the floor is not the official one), prevalence and positives
+            (both weighted).
         corrected_macro_average: their means over the classes where they are defined.
         corrected: balanced_accuracy_ties_shared, and balanced_accuracy_with_rest if images without
             a class occur.
         remarks: where an odd rule took effect, one sentence each.
+        floor: sensitivity at which the partial areas of `corrected_per_class` begin.
     """
 
     per_class: dict[str, dict[str, float]]
@@ -71,28 +73,38 @@ class IsicScore:
     corrected_macro_average: dict[str, float]
     corrected: dict[str, float]
     remarks: list[str]
+    floor: float = FLOOR
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
 
 
-def score_files(truth: Path, predictions: Path) -> IsicScore:
+def score_files(truth: Path, predictions: Path, *, floor: float = FLOOR) -> IsicScore:
     """Score a submission against a table of truth.
 
     Raises:
-        UserError: as `read_truth` and `read_submission`.
+        UserError: as `read_truth`, `read_submission` and `score`.
     """
     true = read_truth(truth)
-    return score(true, read_submission(predictions, true.names, true.classes))
+    return score(true, read_submission(predictions, true.names, true.classes), floor=floor)
 
 
-def score(truth: IsicTruth, probabilities_NC: Float[np.ndarray, "N C"]) -> IsicScore:
+def score(
+    truth: IsicTruth, probabilities_NC: Float[np.ndarray, "N C"], *, floor: float = FLOOR
+) -> IsicScore:
     """Score probabilities in the order of the truth's images and classes.
 
+    Args:
+        truth: N images, C classes.
+        probabilities_NC: in [0, 1]; rows need not sum to 1.
+        floor: sensitivity in (0, 1) at which the corrected partial areas begin; the official one
+            begins at 0.8 whatever it is.
+
     Raises:
-        UserError: if the shapes differ, a probability is outside [0, 1], or all weights are 0.
+        UserError: if the shapes differ, a number is out of range, or all weights are 0.
     """
+    require(0 < floor < 1, "floor", "in (0, 1)", floor)
     shape, weights_N = truth.truth_NC.shape, truth.score_weight_N
     require(probabilities_NC.shape == shape, "probabilities", f"{shape}", probabilities_NC.shape)
     inside = bool(((probabilities_NC >= 0) & (probabilities_NC <= 1)).all())
@@ -100,8 +112,9 @@ def score(truth: IsicTruth, probabilities_NC: Float[np.ndarray, "N C"]) -> IsicS
     require(weights_N.sum() > 0, "score_weight", "above 0 for at least one image", 0.0)
     columns = list(zip(truth.classes, truth.truth_NC.T, probabilities_NC.T, strict=True))
     honest = {name: _honest(true_N, p_N, weights_N) for name, true_N, p_N in columns}
+    areas = {name: _partial_areas(true_N, p_N, weights_N, floor) for name, true_N, p_N in columns}
     official = {name: _official(figures) for name, figures in honest.items()}
-    corrected = {name: _corrected(figures) for name, figures in honest.items()}
+    corrected = {name: _corrected(figures) | areas[name] for name, figures in honest.items()}
     by_argmax, balanced = _argmax_figures(truth, probabilities_NC)
     for name in truth.classes:
         corrected[name] |= by_argmax[name]
@@ -114,6 +127,7 @@ def score(truth: IsicTruth, probabilities_NC: Float[np.ndarray, "N C"]) -> IsicS
         corrected_macro_average=_means(corrected),
         corrected=balanced,
         remarks=[*truth.notes, *_remarks(truth, probabilities_NC, honest)],
+        floor=floor,
     )
 
 
@@ -143,7 +157,6 @@ def _honest(true_N: np.ndarray, p_N: np.ndarray, weights_N: np.ndarray) -> dict[
         "auc": roc_auc(true_N, p_N, weights_N),
         "auc_sens_80": auc_sens_floor(true_N, p_N, FLOOR, weights_N),
         "ap": average_precision(true_N, p_N, weights_N),
-        "pauc_above_tpr_80": pauc_above_tpr(true_N, p_N, FLOOR, weights_N),
         "prevalence": prevalence(true_N, weights_N),
         "positives": tp + fn,
     }
@@ -160,8 +173,18 @@ def _official(honest: dict[str, float]) -> dict[str, float]:
 
 def _corrected(honest: dict[str, float]) -> dict[str, float]:
     found = {f"{name}_or_nan": honest[name] for name in (*RATIOS, "ap")}
-    kept = ("pauc_above_tpr_80", "prevalence", "positives")
-    return found | {name: honest[name] for name in kept}
+    return found | {name: honest[name] for name in ("prevalence", "positives")}
+
+
+def _partial_areas(
+    true_N: np.ndarray, p_N: np.ndarray, weights_N: np.ndarray, floor: float
+) -> dict[str, float]:
+    """Both areas with their floor in the name; the one to the axis is official at 0.8."""
+    share = f"{100 * floor:g}"
+    found = {f"pauc_above_tpr_{share}": pauc_above_tpr(true_N, p_N, floor, weights_N)}
+    if floor != FLOOR:
+        found[f"auc_sens_{share}"] = auc_sens_floor(true_N, p_N, floor, weights_N)
+    return found
 
 
 def _argmax_figures(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +23,11 @@ from jaxtyping import Bool, Float
 from likeness.errors import UserError, require
 from likeness.files import write_text
 
+Shown = Callable[[Sequence[str]], list[str]]  # names of images -> what they are called
 KEYS = ("image", "image_id", "isic_id", "lesion_id")
 WEIGHTS = ("score_weight", "validation_weight")
 IGNORED = "ISIC_0035068"  # a test image of 2018 that the official scoring gives weight 0
+_FOREIGN = ("path", "truth", "label", "labels", "dx")  # columns of other tables
 WORDS_2016 = {"benign": 0.0, "malignant": 1.0}
 HEADERLESS = "no header: read as image and malignant (ISIC 2016)"
 
@@ -51,13 +53,30 @@ class IsicTruth:
     notes: tuple[str, ...] = ()
 
 
-def read_truth(path: Path) -> IsicTruth:
+def is_official(path: Path) -> bool:
+    """Whether a file looks like a table of a challenge, by its ending and first line.
+
+    That is a csv file with a name column of `KEYS` and no column that other tables have (`path`,
+    `label`, ...), or with two cells of which the second is an answer.
+    """
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
+        header = next(csv.reader(handle), [])
+    return _without_header(header) or bool({*KEYS} & {*header} and not {*_FOREIGN} & {*header})
+
+
+def read_truth(path: Path, *, shown: Shown = list) -> IsicTruth:
     """Read a table of truth: the name, a 0/1 column per class, maybe weights.
+
+    Args:
+        path: the table.
+        shown: what names without ending are called, in figures and messages.
 
     Raises:
         UserError: if it cannot be read, a name occurs twice, or a cell is out of range.
     """
-    table, notes = _read(path, "truth")
+    table, notes = _read(path, "truth", shown)
     columns = [name for name in table.columns if name not in WEIGHTS]
     require(columns, "truth", "a table with a column per class", list(table.columns))
     values = {name: _numbers(table[name], "truth") for name in columns}
@@ -81,7 +100,7 @@ def read_truth(path: Path) -> IsicTruth:
 
 
 def read_submission(
-    path: Path, names: Sequence[str], classes: Sequence[str]
+    path: Path, names: Sequence[str], classes: Sequence[str], *, shown: Shown = list
 ) -> Float[np.ndarray, "N C"]:
     """Read a table of probabilities, brought into the order of `names` and `classes`.
 
@@ -92,13 +111,14 @@ def read_submission(
         path: the table.
         names: the images of the truth.
         classes: the classes of the truth.
+        shown: as for `read_truth`.
 
     Raises:
         UserError: if it cannot be read; a row occurs twice, is missing or in excess; a column is
             missing or in excess; a cell is empty, no number or outside [0, 1]; or a column holds
             plain integers only, which the official scoring refuses.
     """
-    table, _ = _read(path, "predictions")
+    table, _ = _read(path, "predictions", shown)
     missing = [name for name in classes if name not in table.columns]
     _require_none(missing, "predictions", "a table with the truth's class columns", "none named")
     extra = [name for name in table.columns if name not in set(classes)]
@@ -150,7 +170,7 @@ def write_submission(
     write_text(path, out.getvalue())
 
 
-def _read(path: Path, name: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _read(path: Path, name: str, shown: Shown) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The table indexed by bare image names, and notes on how it was read."""
     require(path.is_file(), name, "an existing .csv file", str(path))
     try:
@@ -166,7 +186,7 @@ def _read(path: Path, name: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
     table = _parsed(text, names, str(key), name, headerless=headerless)
     require(len(table) > 0, name, "a csv file with at least one row", str(path))
     require(not table[key].isna().any(), name, "a csv file with a name in every row", "none")
-    table[key] = table[key].map(_bare)
+    table[key] = shown([_bare(cell) for cell in table[key]])
     twice = table[key][table[key].duplicated()].unique()
     _require_none(twice, name, "a table with one row per image", "several rows for")
     return table.set_index(key), (f"{name}: {HEADERLESS}",) if headerless else ()

@@ -17,17 +17,19 @@ from likeness_apps.shell.commands import DEBUG, command
 
 SHARED = {
     "sample": ["OUT", "--layout", "--seed"],
-    "inspect": ["DATA", "--out", "--quiet"],
+    "inspect": ["DATA", "--against", "--out", "--quiet"],
     "train": [
         *("DATA", "--out", "--config", "--set", "--resume", "--tensorboard"),
         *("--include-images", "--quiet"),
     ],
     "evaluate": [
-        *("MODEL", "DATA", "--out", "--split", "--protocol", "--include-images"),
-        *("--batch-size", "--device", "--quiet"),
+        *("MODEL", "DATA", "--out", "--split", "--protocol", "--also", "--tta"),
+        *("--include-images", "--batch-size", "--device", "--quiet"),
     ],
     "score": ["TRUTH", "PREDICTIONS", "--out", "--protocol", "--fold", "--multilabel", "--quiet"],
-    "predict": ["MODEL", "SOURCE", "--out", "--batch-size", "--device", "--quiet"],
+    "predict": [
+        *("MODEL", "SOURCE", "--out", "--also", "--tta", "--batch-size", "--device", "--quiet"),
+    ],
     "embed": ["MODEL", "SOURCE", "--out", "--batch-size", "--device", "--quiet"],
     "index": ["MODEL", "DATA", "--out", "--batch-size", "--device", "--quiet"],
     "search": ["INDEX", "QUERY", "-k", "--out", "--sheet", "--device", "--quiet"],
@@ -44,7 +46,15 @@ REMOTE_SENSING = {
     ],
     "scene": ["OUT", "--width", "--height", "--seed", "--quiet"],
 }
-APPS = {"remote-sensing": SHARED | REMOTE_SENSING}
+SKIN_LESION = {
+    "evaluate": [*SHARED["evaluate"], "--against"],
+    "explain": ["MODEL", "IMAGE", "--out", "--cases", "-k", "--device", "--quiet"],
+    "names": ["DATA", "--out", "--quiet"],
+    "score": [*SHARED["score"], "--floor"],
+    "search": [*SHARED["search"], "--data"],
+    "submission": ["PREDICTIONS", "--out", "--quiet"],
+}
+APPS = {"remote-sensing": SHARED | REMOTE_SENSING, "skin-lesion": SHARED | SKIN_LESION}
 HEAVY = ("torch", "pandas", "numpy", "sklearn", "scipy", "matplotlib", "rasterio", "faiss", "PIL")
 
 
@@ -155,7 +165,9 @@ def test_every_command_shows_an_example_of_itself():
             assert "APP" not in result.stdout
 
 
-@pytest.mark.parametrize("words", [[], ["remote-sensing"], ["remote-sensing", "train"]])
+@pytest.mark.parametrize(
+    "words", [[], ["remote-sensing"], ["remote-sensing", "train"], ["skin-lesion", "score"]]
+)
 def test_help_imports_nothing_heavy(words):
     code = (
         "import sys\n"

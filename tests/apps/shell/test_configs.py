@@ -16,6 +16,7 @@ from likeness.training.spec import RunSpec
 from likeness_apps.cli import app
 from likeness_apps.remote_sensing.domain import DOMAIN
 from likeness_apps.shell.configs import load, names, read, shipped
+from likeness_apps.skin_lesion.domain import DOMAIN as SKIN_LESION
 
 APP = DOMAIN.folder
 SHIPPED = sorted(shipped("configs").rglob("*.yaml"))
@@ -27,6 +28,9 @@ def test_something_is_shipped():
     assert DOMAIN.multilabel_config in names(APP)
     assert len(SHIPPED) == sum(len(names(path.name)) for path in shipped("configs").iterdir())
     assert DOMAIN.default_config in names(APP)
+    lesions = {"attention_triplet", "cross_entropy", "focal", "demo", "smoke"}
+    assert lesions <= set(names(SKIN_LESION.folder))
+    assert SKIN_LESION.default_config in names(SKIN_LESION.folder)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")

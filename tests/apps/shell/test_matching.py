@@ -75,7 +75,7 @@ def set_and_model(files, saved, classes="xy"):
 
 
 def asked_rows(manifest, bundle, split):
-    wanted = wanted_rows(manifest, bundle, split)
+    wanted = wanted_rows(manifest, bundle, split, bundle.classes)
     hashes = manifest.table["sha256"]
     return [row for row, sha256 in enumerate(hashes) if sha256 and wanted(row, sha256)]
 

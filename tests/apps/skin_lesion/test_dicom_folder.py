@@ -19,16 +19,24 @@ from likeness.data.checks import check
 from likeness.data.decode import DecodeError, decode
 from likeness.errors import UserError
 from likeness.provenance import collect_provenance, hash_table
+from likeness_apps.skin_lesion import pseudonyms
 from likeness_apps.skin_lesion.layouts import recognise
-from likeness_apps.skin_lesion.pseudonyms import SALT_FILE, VARIABLE, group_of, lesion_of, salt_of
+from likeness_apps.skin_lesion.pseudonyms import (
+    VARIABLE,
+    group_of,
+    lesion_of,
+    own_salt,
+    salt_file,
+)
 
 SALT = "a salt of sixteen characters and more"
 NAME = "ZWEISTEIN"
 
 
 @pytest.fixture(autouse=True)
-def no_salt(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_salt(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
 
 
 def told(manifest):
@@ -61,8 +69,11 @@ def test_the_salt_decides_and_is_kept_from_others(
 ) -> None:
     top = write_dicom_folder(tmp_path)
     own = groups_of(recognise(top))
-    file = top / SALT_FILE
+    file = salt_file()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert [path.name for path in file.parent.iterdir()] == ["salt"]
+    assert not list(top.rglob(".*"))  # nothing beside the data
     made = file.read_text().strip()
     monkeypatch.setenv(VARIABLE, SALT)
     given = groups_of(recognise(top))
@@ -75,13 +86,38 @@ def test_the_salt_decides_and_is_kept_from_others(
 @pytest.mark.plain
 def test_salts_that_will_not_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match=r"LIKENESS_SALT must be set, as no file"):
-        salt_of(tmp_path / "file")
-    monkeypatch.setenv(VARIABLE, "short")
-    with pytest.raises(UserError) as caught:
-        salt_of(tmp_path)
-    assert "must be of at least 16 characters, got '5 characters'" in str(caught.value)
-    assert "short" not in str(caught.value)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"LIKENESS_SALT must be set, as .*salt cannot be kept"):
+        own_salt()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    salt_file().parent.mkdir()
+    salt_file().write_text("brief\n")
+    for place in ("salt", VARIABLE):
+        with pytest.raises(UserError) as caught:
+            own_salt()
+        assert "must be of at least 16 characters, got '5 characters'" in str(caught.value)
+        assert place in str(caught.value)
+        assert "brief" not in str(caught.value)
+        monkeypatch.setenv(VARIABLE, "brief")
+
+
+def test_a_patient_in_two_sets_is_seen_to_be(tmp_path: Path) -> None:
+    one, other = (recognise(write_dicom_folder(tmp_path / name)) for name in "ab")
+    assert set(groups_of(one)) == set(groups_of(other))
+
+
+def test_the_salt_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that makes it between the look and the writing wins."""
+    made = []
+
+    def late(file: Path, text: str) -> None:
+        file.write_text(SALT)
+        made.append(text)
+        raise FileExistsError(str(file))
+
+    monkeypatch.setattr(pseudonyms, "write_private", late)
+    assert own_salt() == SALT == own_salt()
+    assert len(made) == 1
 
 
 def test_group_is_the_patient_else_the_lesion_else_the_study() -> None:

@@ -141,3 +141,25 @@ def test_members_may_prepare_images_differently(models, folder):
     for member, made in zip((first, other), ready, strict=True):
         assert (made == member.prepare(folder / "own-00.png")).all()
     assert (ready[0] != ready[1]).any()
+
+
+def test_independent_labels_reach_the_mean_of_the_thresholds(tmp_path, folder):
+    members = []
+    for seed, threshold in ((0, 0.1), (1, 0.9)):
+        model = write_model(
+            tmp_path / str(seed),
+            seed=seed,
+            scope=False,
+            multilabel=True,
+            gallery=None,
+            metrics={"thresholds": {"sigmoid": {"large": threshold, "small": 0.2}}},
+        )
+        members.append(Predictor(model))
+    names = [name for name in sorted(os.listdir(folder)) if name != "broken.png"]
+    asked = Ensemble(members)
+    answers = asked.answer([asked.prepare(folder / name) for name in names])
+    for row, name in enumerate(names):
+        said = [member({"path": [str(folder / name)]}) for member in members]
+        means = [float(np.mean([one[f"p_{label}"][0] for one in said])) for label in CLASSES]
+        wanted = [int(mean >= threshold) for mean, threshold in zip(means, (0.5, 0.2), strict=True)]
+        assert answers.labels_N[row].tolist() == wanted

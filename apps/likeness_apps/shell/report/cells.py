@@ -187,9 +187,11 @@ def _error_hits(
     for place, row in enumerate(rows):
         line = []
         for i, far in zip(found[0][place].tolist(), found[1][place].tolist(), strict=True):
+            if i < 0:
+                continue
             names = data.names(str(training.labels[i]))
             path, name = str(training.paths[i]), ", ".join(sorted(names))
-            uri = pictures.uri(path, _SIDE)
+            uri = pictures.uri(path, _SIDE, training.thumbnail)
             verdict, meaning, shared = _judged(data, names, data.items.truth_sets[row])
             colour = index.get(min(names, default=""), -1)
             line.append(Cell(uri, path, name, colour, verdict, f"{far:.3f}", meaning, shared))

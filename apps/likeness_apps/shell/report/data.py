@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,11 @@ from numpy.typing import NDArray
 from likeness.data.manifest import split_labels
 from likeness.errors import require
 from likeness.search.exact import nearest
+from likeness.search.exclusion import Keys
 from likeness_apps.shell.measure_multilabel import TASK
+
+if TYPE_CHECKING:
+    from likeness_apps.shell.report.tables import Figure
 
 Space = Literal["euclidean", "cosine", "dot"]
 Picture = NDArray[np.uint8]
@@ -67,11 +71,15 @@ class TrainingItems:
         paths: M names, as `thumbnail` understands them.
         labels: M class names.
         embeddings_MD: their embeddings, in the space of the report.
+        groups: M groups, if an image is not to be compared with its own; () compares with all.
+        thumbnail: gives their pictures in place of the report's; None takes the report's.
     """
 
     paths: Sequence[str]
     labels: Sequence[str]
     embeddings_MD: NDArray[np.floating]
+    groups: Sequence[str] = ()
+    thumbnail: Thumbnail | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,8 @@ class ReportData:
         thumbnail: gives the picture of a path, or None where it cannot.
         generated: the images are generated data; the page says so.
         own_sections: the field's own sections (anchor, heading, builder), after the first.
+        notice: a sentence that stands on top of the page.
+        headlines: the field's own figures beneath the title, before the shared ones.
 
     Raises:
         UserError: if embeddings or neighbours do not fit the rows that could be read.
@@ -116,6 +126,8 @@ class ReportData:
     thumbnail: Thumbnail | None = None
     generated: bool = False
     own_sections: Sequence[tuple[str, str, Callable[..., Any]]] = ()
+    notice: str = ""
+    headlines: Sequence[Figure] = ()
 
     def __post_init__(self) -> None:
         missing = {"path", "status", "label"} - set(self.predictions.columns)
@@ -298,11 +310,26 @@ def neighbours_of(data: ReportData, rows: Sequence[int], k: int) -> Found:
 
 
 def training_neighbours(data: ReportData, rows: Sequence[int], k: int) -> Found | None:
-    """The nearest training images of some rows: None if there are none."""
+    """The nearest training images of some rows, none of a row's own group; None if there are none.
+
+    Returns:
+        indices_QK and distances_QK; -1 and infinity where there are fewer.
+    """
     training = data.training
     if training is None or data.embeddings_ND is None or not len(training.paths) or not len(rows):
         return None
     asked = min(k, len(training.paths))
     queries = data.embeddings_ND[list(rows)]
-    found = nearest(queries, np.asarray(training.embeddings_MD), asked, space=data.space)
+    known = np.asarray(training.embeddings_MD)
+    own = _own_groups(data, training, rows)
+    found = nearest(queries, known, asked, space=data.space, exclude=own)
     return found.indices_QK, found.distances_QK.astype(np.float64)
+
+
+def _own_groups(data: ReportData, training: TrainingItems, rows: Sequence[int]) -> list[Keys]:
+    """The groups of some rows and of the training images; a row without one meets all."""
+    table = data.predictions[data.predictions["status"] == "ok"]
+    if not training.groups or "group" not in table.columns:
+        return []
+    groups = texts(table, "group")
+    return [(np.array([groups[row] or " " for row in rows]), np.array(training.groups))]

@@ -138,11 +138,11 @@ def line_chart(title: str, series: Sequence[Series], *, x_label: str, from_zero:
     y_range = (low if from_zero and low == 0 else low - pad, high + pad)
     x_range = (min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1)
     frame = Frame(380, 220, x_range, y_range)
-    parts = [_axes(frame, x_label, whole=True)]
+    parts = [axes(frame, x_label, whole=True)]
     for place, line in enumerate(series):
         parts.append(_line(frame, line, place, x_label))
     names = ", ".join(line.name for line in series)
-    return _svg(frame, f"{title}: {names}", "".join(parts), "chart")
+    return drawing(frame, f"{title}: {names}", "".join(parts), "chart")
 
 
 def _line(frame: Frame, line: Series, place: int, x_label: str) -> str:
@@ -163,7 +163,8 @@ def _line(frame: Frame, line: Series, place: int, x_label: str) -> str:
     return f'<path class="line s{place}" d="{"".join(path)}"/>' + dots
 
 
-def _axes(frame: Frame, x_label: str, whole: bool = False, y_label: str = "") -> str:
+def axes(frame: Frame, x_label: str, whole: bool = False, y_label: str = "") -> str:
+    """Grid, round numbers along both axes (whole ones only, below) and the axes' names."""
     left, right = frame.left, frame.width - frame.right
     bottom = frame.height - frame.bottom
     parts = []
@@ -186,10 +187,12 @@ def _axes(frame: Frame, x_label: str, whole: bool = False, y_label: str = "") ->
     return "".join(parts)
 
 
-def _svg(frame: Frame, title: str, body: str, kind: str) -> Markup:
+def drawing(frame: Frame, title: str, body: str, kind: str, about: str = "") -> Markup:
+    """The SVG element; screen readers say the title, then what the picture is about."""
+    said = f"<desc>{escape(about)}</desc>" if about else ""
     return Markup(
         f'<svg class="{kind}" viewBox="0 0 {frame.width} {frame.height}" role="img" '
-        f'aria-label="{escape(title)}">{body}</svg>'
+        f'aria-label="{escape(title)}">{said}{body}</svg>'
     )
 
 
@@ -202,6 +205,11 @@ class Bin:
     accuracy: float
     low: float
     high: float
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the interval has both ends."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
 
 def calibration_bins(
@@ -237,30 +245,52 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def calibration_chart(bins: Sequence[Bin]) -> Markup:
-    """Accuracy against confidence, with intervals, the diagonal, and the size of each bin below."""
+def calibration_chart(
+    bins: Sequence[Bin],
+    *,
+    x_label: str = "confidence",
+    y_label: str = "share that was right",
+    right: str = "right",
+) -> Markup:
+    """Observed share against confidence, with intervals, the diagonal, and each bin's size below.
+
+    Args:
+        bins: at least one; an interval with an end that is nan is not drawn.
+        x_label: what `confidence` is.
+        y_label: what `accuracy` is.
+        right: what that share of the items are, for the tooltips.
+    """
     frame = Frame(400, 400, (0.0, 1.0), (0.0, 1.0), left=52, bottom=96)
-    total = sum(item.count for item in bins)
+    total, greatest = sum(item.count for item in bins), max(item.count for item in bins)
     x0, y0, x1, y1 = frame.x(0), frame.y(0), frame.x(1), frame.y(1)
-    parts = [_axes(frame, "confidence", y_label="share that was right")]
+    parts = [axes(frame, x_label, y_label=y_label), _between(frame, bins)]
     parts.append(f'<line class="ideal" x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}"/>')
-    greatest = max(item.count for item in bins)
-    points = []
     for item in bins:
-        x = f"{frame.x(item.confidence):.1f}"
-        low, high = f"{frame.y(item.low):.1f}", f"{frame.y(item.high):.1f}"
+        x, y = frame.x(item.confidence), frame.y(item.accuracy)
         tip = (
-            f"{item.count} items, mean confidence {item.confidence:.1%}, "
-            f"{item.accuracy:.1%} right (95 % {item.low:.1%} to {item.high:.1%})"
+            f"{item.count} items, mean {x_label} {item.confidence:.1%}, {item.accuracy:.1%} {right}"
         )
-        y = frame.y(item.accuracy)
-        points.append(f"{x} {y:.1f}")
-        parts.append(f'<line class="whisker" x1="{x}" x2="{x}" y1="{low}" y2="{high}"/>')
-        parts.append(f'<circle class="s0" cx="{x}" cy="{y:.1f}" r="4.5" data-tip="{tip}"/>')
+        if item.bounded:
+            tip += f" (95 % {item.low:.1%} to {item.high:.1%})"
+            low, high = f"{frame.y(item.low):.1f}", f"{frame.y(item.high):.1f}"
+            parts.append(
+                f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{low}" y2="{high}"/>'
+            )
+        dot = f'<circle class="s0" cx="{x:.1f}" cy="{y:.1f}" r="4.5" data-tip="{escape(tip)}"/>'
         tall = 44 * item.count / greatest
         parts.append(
-            f'<rect class="share" x="{frame.x(item.confidence) - 7:.1f}" y="{398 - tall:.1f}" '
+            f'{dot}<rect class="share" x="{x - 7:.1f}" y="{398 - tall:.1f}" '
             f'width="14" height="{tall:.1f}" data-tip="{item.count} of {total} items"/>'
         )
-    parts.append(f'<polyline class="line s0" points="{" ".join(points)}"/>')
-    return _svg(frame, "Calibration: share right against confidence", "".join(parts), "chart")
+    points = " ".join(f"{frame.x(b.confidence):.1f} {frame.y(b.accuracy):.1f}" for b in bins)
+    parts.append(f'<polyline class="line s0" points="{points}"/>')
+    return drawing(frame, f"Calibration: {y_label} against {x_label}", "".join(parts), "chart")
+
+
+def _between(frame: Frame, bins: Sequence[Bin]) -> str:
+    """The area between the ends of the bins' intervals."""
+    known = [item for item in bins if item.bounded]
+    ends = [(item.confidence, item.low) for item in known]
+    ends += [(item.confidence, item.high) for item in reversed(known)]
+    points = " ".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in ends)
+    return f'<polygon class="between" points="{points}"/>'

@@ -73,7 +73,7 @@ def render_report(
             data=data,
             version=likeness.__version__,
             summary=_summary(build),
-            headlines=tables.headlines(numbers),
+            headlines=_headlines(data, numbers),
             interval_label=interval_label(data),
             sections=shown,
             payload=embedded_json(wall.payload) if wall is not None else "",
@@ -83,6 +83,13 @@ def render_report(
             script_hash=csp_hash(script),
         )
     )
+
+
+def _headlines(data: ReportData, numbers: list[tables.Figure]) -> list[tables.Figure]:
+    """The field's own, then shared ones that are not among them."""
+    own = {item.key for item in data.headlines}
+    shared = tables.headlines(item for item in numbers if item.key not in own)
+    return [*data.headlines, *shared][: tables.MOST_HEADLINES]
 
 
 def _summary(build: Build) -> str:

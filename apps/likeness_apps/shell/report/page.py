@@ -9,15 +9,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+SHARED = "likeness_apps.shell.report"
 
 
 @cache
-def environment() -> Environment:
-    """The template environment: everything is escaped, an unknown name is an error."""
+def environment(package: str = SHARED) -> Environment:
+    """The template environment: everything is escaped, an unknown name is an error.
+
+    Args:
+        package: whose folder `templates` is looked into before the shared one.
+    """
+    loaders = [PackageLoader(name, "templates") for name in dict.fromkeys((package, SHARED))]
     return Environment(
-        loader=PackageLoader("likeness_apps.shell.report", "templates"),
+        loader=ChoiceLoader(loaders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -25,9 +32,11 @@ def environment() -> Environment:
     )
 
 
-def section(name: str, **values: Any) -> Markup:
-    """The HTML of one section: a macro of sections.html.j2 with its values."""
-    module = environment().get_template("sections.html.j2").module
+def section(
+    name: str, *, package: str = SHARED, template: str = "sections.html.j2", **values: Any
+) -> Markup:
+    """The HTML of one section: a macro of a template of `package` with its values."""
+    module = environment(package).get_template(template).module
     return Markup(getattr(module, name)(**values))
 
 

@@ -32,9 +32,14 @@ class Pictures:
         self._left = budget
         self.left_out = 0
 
-    def uri(self, path: str, side: int) -> str | None:
-        """The picture of `path`, at most `side` pixels wide and high, as a WebP data URI."""
-        picture = self._thumbnail(path) if self._thumbnail is not None else None
+    def uri(self, path: str, side: int, source: Thumbnail | None = None) -> str | None:
+        """The picture of `path`, at most `side` pixels wide and high, as a WebP data URI.
+
+        `source` gives it in place of the usual one; without that, there are no pictures either.
+        """
+        if self._thumbnail is None:
+            return None
+        picture = (source or self._thumbnail)(path)
         if picture is None:
             return None
         text = data_uri(picture, side)

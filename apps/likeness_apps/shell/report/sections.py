@@ -61,6 +61,7 @@ def _measured(build: Build) -> Body:
         classes=len(data.items.classes),
         figures=build.figures,
         space_text=build.space_text,
+        answered=tables.answered(data.metrics),
     )
 
 
@@ -192,8 +193,15 @@ def _calibrated(
     bins = charts.calibration_bins(confidence_M, right_M)
     ece = sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / len(right_M)
     chart = charts.calibration_chart(bins)
-    facts = {"count": len(right_M), "question": question, "unit": unit}
-    return section("calibration", chart=chart, ece=ece, bins=bins, **facts)
+    return section(
+        "calibration",
+        chart=chart,
+        ece=ece,
+        bins=bins,
+        count=len(right_M),
+        question=question,
+        unit=unit,
+    )
 
 
 ACTIVE = "Pairs, triplets or anchors of a step whose loss is not yet zero."

@@ -67,6 +67,7 @@ HEADLINES = (
     "precision@1",
     "nmi",
 )
+MOST_HEADLINES = 4
 _PLAIN = ("kappa", "nmi", "ami", "ari", "ece", "nll", "brier", "mcc", "auc", "loss", "anmrr")
 _SUMS = ("acg", "wap")  # of shared labels: no shares of 1
 _WORDS = {"f1": "F1", "map": "mAP", "roc": "ROC", "auc": "AUC", "knn": "k-NN", "tpr": "TPR"}
@@ -150,7 +151,7 @@ def all_figures(metrics: Mapping[str, Any]) -> list[Figure]:
     ]
 
 
-def headlines(figures: Iterable[Figure], most: int = 4) -> list[Figure]:
+def headlines(figures: Iterable[Figure], most: int = MOST_HEADLINES) -> list[Figure]:
     """The numbers that stand on top: known ones by importance, else the first ones."""
     known = [item for item in figures if item.raw is not None]
     ranked = sorted(
@@ -355,6 +356,20 @@ def counts(predictions: pd.DataFrame, items: Items, figures: Iterable[Figure]) -
     skipped = [(item.name, item.count, item.skipped) for item in figures if item.skipped]
     labelled = sum(1 for truth in items.truths if truth)
     return Counts(len(statuses), len(items), labelled, listed, skipped)
+
+
+def answered(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and text of what was unusual in the answers: several models, several views, refusals."""
+    rows = []
+    ensemble, tta, scope = (metrics.get(name) for name in ("ensemble", "tta", "scope"))
+    if ensemble:
+        rows.append(("Ensemble", f"{len(ensemble['members'])} models, mean of their probabilities"))
+    if tta and tta != "one":
+        rows.append(("Views of each image", str(tta)))
+    if scope and "refused" in scope:  # a run records its thresholds under this name, too
+        share = f"{scope['refused']:,} images ({100 * scope['share']:.1f} %)"
+        rows.append(("Predict would refuse", f"{share}; they are measured all the same"))
+    return rows
 
 
 def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:

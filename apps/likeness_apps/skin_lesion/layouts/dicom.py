@@ -1,7 +1,7 @@
 """DICOM files with labels in a table beside them or in the names of their folders.
 
 Patients are groups, by salted hashes; no text of a file or of further columns of the table gets
-into the manifest. Paths stay as they are: files must be found.
+into the manifest. Paths stay as they are: files must be found (`stand_ins` hides their names).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from likeness_apps.skin_lesion.layouts.lesions import (
     lesion_findings,
     sex_text,
 )
-from likeness_apps.skin_lesion.pseudonyms import TAGS, group_of, hashed, lesion_of, salt_of
+from likeness_apps.skin_lesion.pseudonyms import TAGS, group_of, hashed, lesion_of, own_salt
 
 NAME = "dicom-folder"
 SUFFIXES = (".dcm", ".dicom")
@@ -84,9 +84,16 @@ def is_listed(manifest: Manifest) -> bool:
     return first is not None and _starts(first)
 
 
+def patient_of(file: Path) -> str:
+    """The group that an image's patient, or lesion, has in a set; "" if the file names none."""
+    if not _starts(file):
+        return ""
+    return _known(file, own_salt())[0].lesion
+
+
 def _pseudonymous(manifest: Manifest) -> Manifest:
     """With groups by hash, ages and sexes, and nothing else of the files or of further columns."""
-    salt, table = salt_of(manifest.root), manifest.table
+    salt, table = own_salt(), manifest.table
     rows = [_known(manifest.file(path), salt) for path in table["path"]]
     own = table["group"].where(table["group"] != table["path"], "")  # the path stands for no group
     groups = [

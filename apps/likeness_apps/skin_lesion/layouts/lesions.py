@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 
 from likeness.data.findings import Finding
 from likeness.data.manifest import Manifest, build, unlabelled_findings
+from likeness.data.masks import image_of_mask
 from likeness_apps.skin_lesion.diagnoses import names_of
 
 UNKNOWN = "unknown"
 IMAGE = re.compile(r"^ISIC_\d{7}(?:_downsampled)?\.(?i:jpe?g)$")
-# Masks belong to their image; superpixels and attribute masks are other tasks' files.
-_MASK = re.compile(r"^(?P<stem>.+)_(?:(?i:segmentation)\.png|lesion\.bmp)$")
+# Superpixels and attribute masks are other tasks' files.
 _COMPANION = re.compile(r"^ISIC_\d{7}_(?:superpixels|attribute_[a-z_]+)\.png$")
 _SEXES = {"male": "male", "m": "male", "female": "female", "f": "female"}
 
@@ -98,9 +98,9 @@ def set_aside(images: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     kept = []
     for path in images:
         name = PurePosixPath(path).name
-        match = _MASK.match(name)
-        if match:
-            masks[match["stem"]] = path
+        stem = image_of_mask(name)
+        if stem is not None:
+            masks[stem] = path
         elif not _COMPANION.match(name):
             kept.append(path)
     return kept, masks

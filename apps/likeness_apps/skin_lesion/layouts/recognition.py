@@ -17,7 +17,6 @@ from likeness.data.tables import TABLE_SUFFIXES, read_table
 from likeness.errors import require
 from likeness_apps.skin_lesion.layouts import challenges, dicom, ham10000, ph2
 from likeness_apps.skin_lesion.layouts.lesions import set_aside
-from likeness_apps.skin_lesion.pseudonyms import SALT_FILE
 
 LOOKED_FOR = (
     "ISIC 2017 (ISIC-2017_Training_Data/ISIC_0000000.jpg), HAM10000 (HAM10000_metadata), PH2, "
@@ -49,7 +48,6 @@ def recognise(path: Path | str) -> Manifest:
         manifest = read_table(source)
         return dicom.from_table(source) if dicom.is_listed(manifest) else manifest
     images, others = walk(source)
-    others = [name for name in others if not name.endswith(SALT_FILE)]
     manifest, rest = _known(source, images, others) or _folders(source, images, others)
     return manifest.with_findings(*foreign_findings(rest))
 

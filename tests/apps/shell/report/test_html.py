@@ -18,7 +18,7 @@ from fixtures.reports import report_data
 from likeness.errors import UserError
 from likeness_apps.shell.report import write_report
 from likeness_apps.shell.report.html import render_report
-from likeness_apps.shell.report.tables import figure, headlines, readouts, title_of
+from likeness_apps.shell.report.tables import answered, figure, headlines, readouts, title_of
 
 SECTIONS = {
     "measured", "readouts", "wall", "confusion", "classes", "sheets", "errors", "map",
@@ -203,6 +203,25 @@ def test_headlines_prefer_known_figures_and_skip_undefined_ones():
     assert title_of("recall_at_5") == title_of("recall@5") == "Recall@5"
     assert figure("kappa", 0.71234).value == "0.712"
     assert figure("x", float("nan")).value == "undefined"
+
+
+def test_what_was_unusual_in_the_answers_is_said():
+    ensemble = {"members": ["a", "b", "c"]}
+    rows = answered({"tta": "flips", "ensemble": ensemble, "scope": {"refused": 2, "share": 0.04}})
+    assert [text for _, text in rows] == [
+        "3 models, mean of their probabilities",
+        "flips",
+        "2 images (4.0 %); they are measured all the same",
+    ]
+    assert answered({"tta": "one"}) == []
+
+
+def test_own_headlines_stand_first_and_a_notice_on_top(data):
+    own = replace(figure("overall_accuracy", 0.5), name="Mine")
+    text = render_report(replace(data, headlines=[own], notice="Take <care>."))
+    names = re.findall(r'<p class="label">([^<]*)</p>', text)
+    assert names == ["Mine", "Average accuracy", "Macro F1", "MAP@R"]
+    assert text.index("Take &lt;care&gt;.") < text.index("<h1>")
 
 
 def test_readouts_keep_a_hole_where_one_lacks_a_figure():

@@ -1,0 +1,188 @@
+"""The commands that only skin lesions have, and shared ones that can do more here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likeness_apps.shell.commands import command
+from likeness_apps.shell.grammar import (
+    Against,
+    Also,
+    Data,
+    Device,
+    Images,
+    Limit,
+    Model,
+    Out,
+    Protocol,
+    Quiet,
+    SplitName,
+    Tta,
+    domain_of,
+)
+
+
+@command
+def evaluate(
+    context: typer.Context,
+    model: Model,
+    data: Data,
+    out: Out,
+    split: SplitName = "test",
+    protocol: Protocol = None,
+    against: Against = None,
+    also: Also = None,
+    tta: Tta = "one",
+    images: Images = False,
+    batch_size: Limit = 64,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Measure a model: metrics.json, predictions.csv, report.html. Research only.
+
+    --protocol binary or ph2-transfer takes a set of which the model saw no picture; give the
+    model's training set with --against, and pictures that look like one of it are found, too.
+
+    Example: likeness APP evaluate runs/first DATA --out results/first
+
+    Example: likeness APP evaluate runs/ham PH2 --protocol ph2-transfer --against HAM --out ph2
+    """
+    from likeness_apps.shell.evaluate import evaluate as body
+    from likeness_apps.skin_lesion.clinical_table import show_tasks
+
+    metrics = body(
+        domain_of(context),
+        model,
+        data,
+        out,
+        split=split,
+        protocol=protocol,
+        against=against or [],
+        also=also or [],
+        tta=tta,
+        include_images=images,
+        batch_size=batch_size,
+        device=device,
+        quiet=quiet,
+    )
+    show_tasks(metrics["clinical"], quiet=quiet)
+
+
+@command
+def score(
+    context: typer.Context,
+    truth: Annotated[
+        Path, typer.Argument(help="An ISIC table of truth; or path and label (csv or parquet).")
+    ],
+    predictions: Annotated[
+        Path,
+        typer.Argument(help="An ISIC submission; or labels, class columns, a .npy of features."),
+    ],
+    out: Out,
+    floor: Annotated[
+        float, typer.Option(help="Sensitivity where the corrected partial areas begin.")
+    ] = 0.8,
+    protocol: Annotated[
+        str | None, typer.Option(help="The published split that was scored; `train` names them.")
+    ] = None,
+    fold: Annotated[
+        int | None, typer.Option(min=1, help="The fold that was tested, for `pool`.")
+    ] = None,
+    multilabel: Annotated[
+        bool, typer.Option("--multilabel", help="An image may have several labels.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """The official ISIC figures and corrected ones from two tables, without a model.
+
+    Other tables are scored as in every application.
+
+    Example: likeness APP score truth.csv predictions.csv --out results/other
+    """
+    from likeness_apps.skin_lesion.isic_score import score as body
+
+    body(
+        domain_of(context),
+        truth,
+        predictions,
+        out,
+        floor=floor,
+        protocol=protocol,
+        fold=fold,
+        multilabel=multilabel,
+        quiet=quiet,
+    )
+
+
+@command
+def submission(
+    predictions: Annotated[Path, typer.Argument(help="What `predict` or `evaluate` wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="A new .csv file.")],
+    quiet: Quiet = False,
+) -> None:
+    """Write predictions as the ISIC challenge of these classes takes them.
+
+    Example: likeness APP submission results/first/predictions.csv --out submission.csv
+    """
+    from likeness_apps.skin_lesion.isic_submission import submit
+
+    submit(predictions, out, quiet=quiet)
+
+
+@command
+def explain(
+    context: typer.Context,
+    model: Model,
+    image: Annotated[Path, typer.Argument(help="An image (DICOM too), or a folder of a few.")],
+    out: Out,
+    cases: Annotated[
+        Path | None,
+        typer.Option(help="The data set that the model was trained on, to show its pictures."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Similar cases for each image.")] = 5,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Show where the network looked and the most similar training lesions. Research only.
+
+    Writes explanation.html, explanation.png and explanation.json. Pictures of training lesions are
+    in them only with --cases.
+
+    Example: likeness APP explain runs/first lesion.jpg --out why --cases DATA
+    """
+    from likeness_apps.skin_lesion.explain import explain as body
+
+    given = domain_of(context), model, image, out
+    body(*given, k=k, device=device, cases=cases, quiet=quiet)
+
+
+@command
+def names(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="A new .csv that only you may read.")],
+    quiet: Quiet = False,
+) -> None:
+    """Write which hash stands for which path of DATA: the key, to be kept as private as DATA.
+
+    Names that could name a patient are shown as hashes everywhere else.
+
+    Example: likeness APP names DATA --out key.csv
+    """
+    from likeness_apps.shell.console import say
+    from likeness_apps.skin_lesion.stand_ins import write_key
+
+    count = write_key(data, out)
+    say(f"{out}: {count} hidden names; whoever reads it can name them", quiet=quiet)
+
+
+OWN: Mapping[str, Callable[..., None]] = {
+    "evaluate": evaluate,
+    "explain": explain,
+    "names": names,
+    "score": score,
+    "submission": submission,
+}
