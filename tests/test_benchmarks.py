@@ -161,10 +161,10 @@ def lesions() -> skin_lesions_summary.Recorded:
     return skin_lesions_summary.read_recorded()
 
 
-def test_readme_and_summary_show_the_recorded_runs(lesions: skin_lesions_summary.Recorded) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_manual_and_summary_show_the_recorded_runs(lesions: skin_lesions_summary.Recorded) -> None:
+    manual = skin_lesions_summary.MANUAL.read_text(encoding="utf-8")
     head = skin_lesions_summary.render_head(lesions)
-    assert readme == experiments.between(readme, skin_lesions_summary.MARKS, head)
+    assert manual == experiments.between(manual, skin_lesions_summary.MARKS, head)
     written = skin_lesions_summary.SUMMARY.read_text(encoding="utf-8")
     assert written == skin_lesions_summary.render(lesions, head)
 
