@@ -52,7 +52,7 @@ def evaluate(
     Example: likeness APP evaluate runs/ham PH2 --protocol ph2-transfer --against HAM --out ph2
     """
     from likeness_apps.shell.evaluate import evaluate as body
-    from likeness_apps.skin_lesion.clinical_table import show_tasks
+    from likeness_apps.skin_lesion.clinical.table import show_tasks
 
     metrics = body(
         domain_of(context),
@@ -103,7 +103,7 @@ def score(
 
     Example: likeness APP score truth.csv predictions.csv --out results/other
     """
-    from likeness_apps.skin_lesion.isic_score import score as body
+    from likeness_apps.skin_lesion.isic.score import score as body
 
     body(
         domain_of(context),
@@ -128,7 +128,7 @@ def submission(
 
     Example: likeness APP submission results/first/predictions.csv --out submission.csv
     """
-    from likeness_apps.skin_lesion.isic_submission import submit
+    from likeness_apps.skin_lesion.isic.submission import submit
 
     submit(predictions, out, quiet=quiet)
 
@@ -154,7 +154,7 @@ def explain(
 
     Example: likeness APP explain runs/first lesion.jpg --out why --cases DATA
     """
-    from likeness_apps.skin_lesion.explain import explain as body
+    from likeness_apps.skin_lesion.explain.run import explain as body
 
     given = domain_of(context), model, image, out
     body(*given, k=k, device=device, cases=cases, quiet=quiet)
@@ -173,7 +173,7 @@ def names(
     Example: likeness APP names DATA --out key.csv
     """
     from likeness_apps.shell.console import say
-    from likeness_apps.skin_lesion.stand_ins import write_key
+    from likeness_apps.skin_lesion.privacy.stand_ins import write_key
 
     count = write_key(data, out)
     say(f"{out}: {count} hidden names; whoever reads it can name them", quiet=quiet)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from likeness.data.decoded import Remark
     from likeness.data.manifest import Manifest
+    from likeness_apps.demo import Journal
 
 
 def _recognise(path: Path) -> Manifest:
@@ -45,27 +46,33 @@ def _write_sample(out: Path, seed: int, layout: str) -> Path:
 
 
 def _measures() -> FieldMeasures:
-    from likeness_apps.skin_lesion.clinical import Clinical
+    from likeness_apps.skin_lesion.clinical.measures import Clinical
 
     return Clinical()
 
 
 def _screen(path: Path) -> Path:
-    from likeness_apps.skin_lesion.stand_ins import screen
+    from likeness_apps.skin_lesion.privacy.stand_ins import screen
 
     return screen(path)
 
 
 def _screen_names(names: Sequence[str]) -> list[str]:
-    from likeness_apps.skin_lesion.stand_ins import screen_names
+    from likeness_apps.skin_lesion.privacy.stand_ins import screen_names
 
     return screen_names(names)
 
 
 def _remarks_on(image_HWC: np.ndarray) -> Sequence[Remark]:
-    from likeness_apps.skin_lesion.burned_in import remarks_on
+    from likeness_apps.skin_lesion.privacy.burned_in import remarks_on
 
     return remarks_on(image_HWC)
+
+
+def _demo(journal: Journal, run: Path, out: Path) -> None:
+    from likeness_apps.skin_lesion.demonstration import predict_and_explain
+
+    predict_and_explain(journal, run, out)
 
 
 DOMAIN = Domain(
@@ -143,6 +150,7 @@ DOMAIN = Domain(
         "isic-2019": "CC BY-NC 4.0; to be checked for each of its sources",
         "ph2": "research use on request; to be checked with the authors",
     },
+    demo=_demo,
     measures=_measures,
     screen=_screen,
     screen_names=_screen_names,

@@ -10,7 +10,7 @@ import pytest
 from fixtures.lesion_door import likeness, small
 from likeness.files import finite
 from likeness_apps.skin_lesion import sample as samples
-from likeness_apps.skin_lesion.isic_scoring import score_files
+from likeness_apps.skin_lesion.isic.scoring import score_files
 
 
 def metrics_of(folder):

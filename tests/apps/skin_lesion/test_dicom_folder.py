@@ -19,9 +19,9 @@ from likeness.data.checks import check
 from likeness.data.decode import DecodeError, decode
 from likeness.errors import UserError
 from likeness.provenance import collect_provenance, hash_table
-from likeness_apps.skin_lesion import pseudonyms
 from likeness_apps.skin_lesion.layouts import recognise
-from likeness_apps.skin_lesion.pseudonyms import (
+from likeness_apps.skin_lesion.privacy import pseudonyms
+from likeness_apps.skin_lesion.privacy.pseudonyms import (
     VARIABLE,
     group_of,
     lesion_of,
@@ -199,7 +199,7 @@ def test_a_name_in_every_text_element_and_column_goes_nowhere(
 def test_a_broken_identifier_is_no_identifier() -> None:
     data = dicom_bytes(texture(0, 0), PatientID="P1").replace(b"P1", b"\xff\xfe")
     from likeness.data.dicom import read_header
-    from likeness_apps.skin_lesion.pseudonyms import TAGS
+    from likeness_apps.skin_lesion.privacy.pseudonyms import TAGS
 
     assert NAME not in group_of(read_header(io.BytesIO(data), TAGS), SALT)
 

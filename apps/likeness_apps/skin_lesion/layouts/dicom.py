@@ -24,7 +24,7 @@ from likeness_apps.skin_lesion.layouts.lesions import (
     lesion_findings,
     sex_text,
 )
-from likeness_apps.skin_lesion.pseudonyms import TAGS, group_of, hashed, lesion_of, own_salt
+from likeness_apps.skin_lesion.privacy.pseudonyms import TAGS, group_of, hashed, lesion_of, own_salt
 
 NAME = "dicom-folder"
 SUFFIXES = (".dcm", ".dicom")

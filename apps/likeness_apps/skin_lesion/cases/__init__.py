@@ -1,0 +1,1 @@
+"""Similar known cases: the nearest training lesions of an image."""

@@ -1,0 +1,1 @@
+"""What a clinic expects measured, and its part of the report."""

@@ -1,6 +1,0 @@
-"""The sections of report.html that a clinic and a journal's reviewer expect."""
-
-from likeness_apps.skin_lesion.clinical_report.sections import SECTIONS
-from likeness_apps.skin_lesion.clinical_report.tables import headlines
-
-__all__ = ["SECTIONS", "headlines"]

@@ -1,0 +1,1 @@
+"""Tables, rules and numbers of the ISIC challenges."""
