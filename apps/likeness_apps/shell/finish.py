@@ -1,0 +1,191 @@
+"""From a trained network to a model: read-outs, operating point, figures, card and bundle.
+
+Shapes: N = images, C = classes (or labels), D = embedding dimension.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from likeness.bundle import Gallery, save_bundle
+from likeness.card import Card, render_card
+from likeness.data.appearance import appearance
+from likeness.data.dataset import clean_batches
+from likeness.data.manifest import SPLITS
+from likeness.inference.scope import Seen, fit_scope
+from likeness.models import CLASS, EMBEDDING
+from likeness.pairs import Space
+from likeness.provenance import collect_provenance
+from likeness.scope_record import ScopeRecord
+from likeness.training.loop import FitResult
+from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.generated import TERMS, is_generated
+from likeness_apps.shell.measure import Answers
+from likeness_apps.shell.protocols import stated_split
+from likeness_apps.shell.results import predictions_table
+from likeness_apps.shell.setup import Setup, Split
+from likeness_apps.shell.tasks import OperatingPoint, Task
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """The network's answers to the rows of one split.
+
+    Attributes:
+        embeddings_ND: raw embeddings of the default head, float32.
+        logits_NC: of the class layer; no columns without one.
+        kept_N: positions in the split that could be decoded.
+        looks_NF: `appearance` of the images, if it was asked for.
+    """
+
+    embeddings_ND: np.ndarray
+    logits_NC: np.ndarray
+    kept_N: np.ndarray
+    looks_NF: np.ndarray | None = None
+
+
+def answer(embedder: nn.Module, split: Split, *, batch_size: int = 128, looks: bool = False) -> Raw:
+    """Run the network over a split as it is, in evaluation mode; unreadable images are left out.
+
+    With `looks` the appearance of the images is noted in the same pass.
+    """
+    mode = embedder.training
+    embedder.eval()
+    embeddings: list[np.ndarray] = []
+    logits: list[np.ndarray] = []
+    kept: list[int] = []
+    seen: list[np.ndarray] = []
+    device = next(embedder.parameters()).device
+    with torch.inference_mode():
+        for batch in clean_batches(split.images, batch_size=batch_size):
+            if not batch.rows:
+                continue
+            outputs = embedder(batch.images_NCSS.to(device))
+            found_ND = outputs.embeddings[EMBEDDING].float().cpu().numpy()
+            embeddings.append(found_ND)
+            has_layer = CLASS in outputs.logits
+            found_NC = outputs.logits[CLASS].float().cpu().numpy() if has_layer else found_ND[:, :0]
+            logits.append(found_NC)
+            kept.extend(batch.rows)
+            if looks:
+                seen.append(appearance(batch.images_NCSS, split.images.preprocessing).numpy())
+    embedder.train(mode)
+    looks_NF = np.concatenate(seen) if looks else None
+    return Raw(np.concatenate(embeddings), np.concatenate(logits), np.array(kept), looks_NF)
+
+
+def answers_of(
+    raw: Raw, split: Split, task: Task, space: Space, point: OperatingPoint | None
+) -> Answers:
+    """What is measured of a split; without an operating point nothing was said, only embedded."""
+    said = None if point is None else point.read(raw.embeddings_ND, raw.logits_NC)
+    return Answers(
+        truth_N=split.targets[raw.kept_N],
+        classes=task.classes,
+        groups_N=split.table["group"].to_numpy()[raw.kept_N],
+        readouts={} if point is None or said is None else {point.readout: said.labels_N},
+        probabilities_NC=None if said is None else said.scores_NC,
+        embeddings_ND=raw.embeddings_ND,
+        space=space,
+    )
+
+
+def finish(
+    domain: Domain, out: Path, setup: Setup, result: FitResult
+) -> tuple[dict[str, Any], pd.DataFrame, np.ndarray]:
+    """Read-outs from training images, operating point and figures from validation, the bundle.
+
+    Returns:
+        The metrics, the predictions and the embeddings of the validation split.
+    """
+    spec, embedder, manifest = setup.spec, setup.embedder, setup.prepared.manifest
+    task, space, validation = setup.task, spec.model.space, setup.splits["val"]
+    known, held = (
+        answer(embedder, setup.splits[name], looks=spec.data.scope_check)
+        for name in ("train", "val")
+    )
+    targets = setup.splits["train"].targets[known.kept_N]
+    if embedder.num_classes:
+        point = task.fitted(held.logits_NC, validation.targets[held.kept_N])
+    else:
+        point = task.without_layer(known.embeddings_ND, targets, space)
+    answers = answers_of(held, validation, task, space, point)
+    measured = task.figures.measure(answers)
+    metrics = {
+        **measured.metrics,
+        **stated_split(domain, spec.data.protocol, spec.data.fold),
+        "split": "val",
+        **point.metrics,
+        "best_epoch": result.best_epoch,
+    }
+    rows = validation.table.iloc[held.kept_N].reset_index(drop=True)
+    if domain.measures is not None:
+        field = domain.measures()
+        metrics[field.name] = field.recorded(answers, rows)
+    scope, told = _scope(known, held, space)
+    metrics |= told
+    centres_CD = task.centres(known.embeddings_ND, targets, space)
+    licence = TERMS if is_generated(manifest.root) else domain.licences.get(manifest.layout)
+    provenance = collect_provenance(
+        seed=spec.seed, data_hash=setup.prepared.data_hash, data_licence=licence
+    )
+    model_id = save_bundle(
+        out / "model",
+        embedder,
+        config=spec.model_dump(mode="json"),
+        classes=task.classes,
+        preprocessing=setup.preprocessing,
+        splits=setup.prepared.splits,
+        metrics=metrics,
+        provenance=provenance | {"layout": manifest.layout},
+        card=render_card(_card(domain, setup, licence, point.text), metrics),
+        centres_CD=None if centres_CD is None else torch.from_numpy(centres_CD),
+        gallery=_gallery(setup, known, targets),
+        multilabel=task.multilabel,
+        scope=scope,
+    )
+    return metrics, predictions_table(rows, answers, measured, model_id), held.embeddings_ND
+
+
+def _scope(known: Raw, held: Raw, space: Space) -> tuple[ScopeRecord | None, dict[str, Any]]:
+    """What training images look like and what to say of it, if that was noted."""
+    if known.looks_NF is None or held.looks_NF is None:
+        return None, {}
+    training = Seen(known.looks_NF, known.embeddings_ND)
+    validation = Seen(held.looks_NF, held.embeddings_ND)
+    record, told = fit_scope(training, validation, space=space)
+    return record, {"scope": told}
+
+
+def _gallery(setup: Setup, known: Raw, targets: np.ndarray) -> Gallery:
+    """The answers to the training images, and which rows of the saved splits they belong to."""
+    rows = np.flatnonzero(setup.prepared.splits["split"] == "train")[known.kept_N]
+    parts = (torch.from_numpy(part) for part in (known.embeddings_ND, targets, rows))
+    return Gallery(*parts)
+
+
+def _card(domain: Domain, setup: Setup, licence: str | None, operating_point: str) -> Card:
+    table, layout = setup.prepared.manifest.table, setup.prepared.manifest.layout
+    counts = table["split"].value_counts()
+    numbers = ", ".join(f"{counts.get(name, 0)} for {name}" for name in SPLITS)
+    return Card(
+        title=f"{domain.name}: {len(setup.task.classes)} classes, {setup.spec.model.backbone}",
+        intended_use=domain.card.intended_use,
+        out_of_scope=domain.card.out_of_scope,
+        data=(
+            f"Layout `{layout}`, {len(table)} images: {numbers}. "
+            f"Classes: {', '.join(setup.task.classes)}."
+        ),
+        data_licence=licence,
+        data_terms=licence or "",
+        consent=domain.card.consent,
+        limits=domain.card.limits,
+        operating_point=operating_point,
+    )
