@@ -79,6 +79,8 @@ def _write(
     if written.resumed:
         told += f", {written.resumed} of them from an earlier call"
     if written.left_out:
-        told += f"; {written.left_out} files left out, whose ending is no image's"
+        told += (
+            f"; {written.left_out} files left out, which are no images by their ending, or masks"
+        )
     say(f"{out}: {told}", quiet=quiet)
     return written.exit_code

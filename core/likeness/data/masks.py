@@ -19,6 +19,7 @@ from jaxtyping import Bool
 
 from likeness.data.decode import decode
 from likeness.data.decoded import DecodeError
+from likeness.data.listing import IMAGE_SUFFIXES
 
 _MASK = re.compile(r"^(?P<stem>.+)_(?:(?i:segmentation)\.png|lesion\.bmp)$")
 _FOLDER = re.compile(r"groundtruth|masks?$|segmentation", re.IGNORECASE)
@@ -30,6 +31,22 @@ def image_of_mask(name: str) -> str | None:
     """The name without ending of the image that a file named so is the mask of, if it is one."""
     match = _MASK.match(name)
     return match["stem"] if match else None
+
+
+def is_mask(path: Path | str) -> bool:
+    """Whether a file is the mask of an image: by its name, and by its folder or the image in it.
+
+    Args:
+        path: a file; only one that is named like a mask costs a look at the disk.
+    """
+    given = Path(path)
+    stem = image_of_mask(given.name)
+    if stem is None:
+        return False
+    folder = given.parent
+    if _FOLDER.search(folder.name) or folder.name == f"{stem}_lesion":
+        return True
+    return any((folder / f"{stem}{ending}").is_file() for ending in IMAGE_SUFFIXES)
 
 
 def mask_beside(path: Path | str) -> Path | None:

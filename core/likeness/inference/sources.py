@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from likeness.data.listing import IMAGE_SUFFIXES
+from likeness.data.masks import is_mask
 from likeness.data.tables import TABLE_SUFFIXES
 from likeness.errors import UserError, require
 
@@ -34,8 +35,8 @@ class Source:
     Attributes:
         root: the folder that the paths are relative to.
         given: what the user named, for messages.
-        left_out: files that the last complete walk of a folder left out because their ending is
-            not an image's.
+        left_out: files that the last complete walk of a folder left out: their ending is not an
+            image's, or they are the mask of one.
     """
 
     root: Path
@@ -67,7 +68,7 @@ class Folder(Source):
     """The image files below a folder by ending, sorted by their posix path."""
 
     def paths(self) -> Iterator[str]:
-        """Every image file; hidden and system files and folders are passed over."""
+        """Every image file; masks, hidden and system files and folders are passed over."""
         self.left_out = 0
         try:
             yield from self._walk("", (_identity(self.root),))
@@ -79,7 +80,8 @@ class Folder(Source):
     def _walk(self, base: str, ancestors: tuple[tuple[int, int], ...]) -> Iterator[str]:
         for name in _sorted_names(self.root / base):
             if not name.endswith("/"):
-                if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                image = os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+                if image and not is_mask(self.root / (base + name)):
                     yield base + name
                 else:
                     self.left_out += 1

@@ -330,6 +330,17 @@ def test_class_folders_and_tables(tmp_path: Path) -> None:
     assert len(recognise(table).table) == 8
 
 
+def test_masks_in_class_folders_are_no_images(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for number in range(2):
+            save(tmp_path / name / f"{name}{number}.jpg", texture(number, 0))
+        save(tmp_path / name / f"{name}0_segmentation.png", texture(0, 0))
+    manifest = recognise(tmp_path)
+    assert sorted(Path(path).name for path in manifest.table["path"]) == [
+        *("a0.jpg", "a1.jpg", "b0.jpg", "b1.jpg"),
+    ]
+
+
 def test_split_lists_beside_class_folders(tmp_path: Path) -> None:
     top = write_folders(tmp_path, ("nevus", "melanoma"), per_class=2)
     (top / "train.txt").write_text("nevus/0.png\nmelanoma/0.png\n")

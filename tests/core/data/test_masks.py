@@ -4,7 +4,14 @@ import pytest
 from fixtures.lesions import isic, write_isic_2016, write_isic_2017, write_ph2
 from fixtures.scenes import save, texture
 from likeness.data.decode import DecodeError
-from likeness.data.masks import image_of_mask, mask_beside, read_mask, require_size, scaled
+from likeness.data.masks import (
+    image_of_mask,
+    is_mask,
+    mask_beside,
+    read_mask,
+    require_size,
+    scaled,
+)
 
 
 @pytest.mark.parametrize(
@@ -100,3 +107,14 @@ def test_scaling_takes_the_nearest_pixel(size):
         for r in range(size[0])
     ]
     np.testing.assert_array_equal(scaled(mask, size), wanted)
+
+
+def test_a_mask_is_one_by_name_and_by_what_is_around_it(tmp_path):
+    image = save(tmp_path / "nevus" / "a.jpg", texture(0, 0))
+    beside = save(tmp_path / "nevus" / "a_segmentation.png", texture(0, 0))
+    apart = save(tmp_path / "masks" / "b_segmentation.png", texture(0, 0))
+    alone = save(tmp_path / "nevus" / "tumour_lesion.bmp", texture(0, 0))  # a picture of one's own
+    assert [is_mask(path) for path in (image, beside, apart, alone)] == [False, True, True, False]
+    ph2 = write_ph2(tmp_path / "ph2")
+    masks = [path for path in ph2.rglob("*.bmp") if is_mask(path)]
+    assert {path.parent.name for path in masks} == {f"{path.stem}" for path in masks}

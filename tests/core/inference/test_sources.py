@@ -33,6 +33,14 @@ def test_a_folder_is_listed_in_the_order_of_whole_paths(tmp_path):
     assert list(source.paths()) == sorted(names)  # and again
 
 
+def test_masks_among_the_images_are_left_out(tmp_path):
+    for name in ("a.jpg", "a_segmentation.png", "b.png", "c_segmentation.png"):
+        (tmp_path / name).write_bytes(b"")
+    source = open_source(tmp_path)
+    assert list(source.paths()) == ["a.jpg", "b.png", "c_segmentation.png"]  # c has no image
+    assert source.left_out == 1
+
+
 def test_many_names_are_sorted_by_way_of_the_disk(tmp_path, monkeypatch):
     names = [f"{index * 7919 % 100:02d}\n.png" for index in range(100)]
     touch(tmp_path, *names, "sub/x.png")

@@ -80,6 +80,7 @@ def _folders(source: Path, images: list[str], others: list[str]) -> tuple[Manife
         chosen = set(files)
         rest = [path for path in (*images, *others) if path not in chosen]
         return dicom.read(source, files, rest, LOOKED_FOR)
+    images, _ = set_aside(images)  # masks are found beside their images when they are wanted
     require(images, "data", "a folder with image files in it", str(source))
     lists = {name: given for name in others if (given := as_list(name))}
     root, found, outside = class_folders(images, str(source), LOOKED_FOR)
