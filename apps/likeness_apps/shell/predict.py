@@ -80,7 +80,7 @@ def _write(
         told += f", {written.resumed} of them from an earlier call"
     if written.left_out:
         told += (
-            f"; {written.left_out} files left out, which are no images by their ending, or masks"
+            f"; {written.left_out} files left out: other endings, or masks"
         )
     say(f"{out}: {told}", quiet=quiet)
     return written.exit_code
