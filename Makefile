@@ -1,16 +1,17 @@
-# Two commands: `make demo` shows everything on generated scenes, `make test` runs every check.
+# Two commands: `make demo` shows everything on generated images, `make test` runs every check.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 APP    ?= remote-sensing
-OUT    ?= demo
+OUT    ?= demo$(if $(filter-out remote-sensing,$(APP)),-$(APP))
 
 .PHONY: demo test lint bench gallery clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo [DATA=folder] [APP=remote-sensing]   minutes on 2 cores; ends on demo/gallery.html"
-	@echo "make test                                      lint, types, tests"
+	@echo "make demo [DATA=folder]                    minutes on 2 cores; ends on demo/gallery.html"
+	@echo "make demo APP=skin-lesion [DATA=folder]    likewise; ends on demo-skin-lesion/gallery.html"
+	@echo "make test                                  lint, types, tests"
 	@echo "make lint | bench | gallery | clean"
 
 # The stamp is renewed when the pinned versions or the project's metadata change.

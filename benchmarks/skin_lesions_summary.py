@@ -1,6 +1,6 @@
-"""Tables of the skin lesion experiments from their recorded runs; also the README's tables.
+"""Tables of the skin lesion experiments from their recorded runs; also those of the manual.
 
-python benchmarks/skin_lesions.py summary   writes results/skin_lesions_summary.md and README.md
+python benchmarks/skin_lesions.py summary   writes its summary and part of docs/skin-lesion.md
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ CLAIMS = {  # study -> pairs of arms, figures
 }
 MARKS = marks("skin-lesions", "benchmarks/skin_lesions.py summary")
 SUMMARY = RESULTS / "skin_lesions_summary.md"
+MANUAL = HERE.parent / "docs" / "skin-lesion.md"
 NOT_RUN = "not run yet"
 
 
@@ -84,13 +85,12 @@ def _read_items(path: Path) -> pd.DataFrame:
 
 
 def summarise() -> None:
-    """Write the summary beside the table, and its first part into the README."""
+    """Write the summary beside the table, and its first part into the manual."""
     recorded = read_recorded()
     head = render_head(recorded)
     text = render(recorded, head)
     SUMMARY.write_text(text, encoding="utf-8")
-    readme = HERE.parent / "README.md"
-    readme.write_text(between(readme.read_text(encoding="utf-8"), MARKS, head), encoding="utf-8")
+    MANUAL.write_text(between(MANUAL.read_text(encoding="utf-8"), MARKS, head), encoding="utf-8")
     print(text)
 
 

@@ -18,14 +18,30 @@ from likeness_apps.shell.domain import Domain
 
 QUERIES = 6
 JOURNAL = "journal.json"
+# What the whole demo takes on 2 CPU cores, and leaves on disk.
+COSTS = {"remote-sensing": ("5 minutes", "550 MB"), "skin-lesion": ("4 minutes", "550 MB")}
 
 
 @dataclass
 class Journal:
-    """The commands that were run, how long each took, and what an application adds to the page."""
+    """The commands that were run, how long each took, and what an application adds to the page.
+
+    Attributes:
+        app: the application's name.
+        data: the set that is shown.
+        generated: it was drawn for the demo.
+        private: it is somebody's own and its names may name people: no path of it is shown.
+        notice: a sentence above everything; "" for none.
+        start: when the demo began, on the clock of `time.perf_counter`.
+        lines: commands with their seconds.
+        cards: title, file relative to the page, and text.
+    """
 
     app: str
+    data: Path
     generated: bool
+    private: bool = False
+    notice: str = ""
     start: float = field(default_factory=time.perf_counter)
     lines: list[tuple[str, float]] = field(default_factory=list)
     cards: list[tuple[str, str, str]] = field(default_factory=list)
@@ -34,6 +50,12 @@ class Journal:
     def seconds(self) -> float:
         """Since the demo began."""
         return time.perf_counter() - self.start
+
+    def shown(self, image: Path | None = None) -> str:
+        """The data, or an image of them, as a command line has it."""
+        if self.private:
+            return "DATA" if image is None else "IMAGE"
+        return shlex.quote(str(image or self.data))
 
     def run(self, line: str, work: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Do `work` and note it under the command line that does the same."""
@@ -56,6 +78,7 @@ class Journal:
             {
                 "app": self.app,
                 "generated": self.generated,
+                "notice": self.notice,
                 "lines": self.lines,
                 "cards": self.cards,
             },
@@ -65,8 +88,9 @@ class Journal:
 def domains() -> dict[str, Domain]:
     """The applications that have a demo."""
     from likeness_apps.remote_sensing.domain import DOMAIN as REMOTE_SENSING
+    from likeness_apps.skin_lesion.domain import DOMAIN as SKIN_LESION
 
-    return {REMOTE_SENSING.name: REMOTE_SENSING}
+    return {domain.name: domain for domain in (REMOTE_SENSING, SKIN_LESION)}
 
 
 def demo(domain: Domain, out: Path, data: Path | None) -> Path:
@@ -88,22 +112,28 @@ def demo(domain: Domain, out: Path, data: Path | None) -> Path:
     from likeness_apps.shell.outputs import require_new
 
     require_new(out)
-    say(f"This takes about 5 minutes on 2 CPU cores and 300 MB under {out}/.")
-    journal = Journal(domain.name, generated=data is None)
+    time_taken, size = COSTS[domain.name]
+    say(f"This takes about {time_taken} on 2 CPU cores and {size} under {out}/.")
+    journal = Journal(
+        domain.name,
+        data or out / "data",
+        generated=data is None,
+        private=data is not None and domain.screen is not None,
+        notice=domain.notice,
+    )
     if data is None:
-        data = journal.run(f"sample {out}/data", write_sample, domain, out / "data", seed=0)
-    assert data is not None
-    shown = shlex.quote(str(data))
+        line = f"sample {out}/data"
+        journal.data = journal.run(line, write_sample, domain, out / "data", seed=0)
 
-    _train_and_search(domain, journal, data, out, config="smoke", prefix="first-")
+    _train_and_search(domain, journal, out, config="smoke", prefix="first-")
     say(f"[{journal.seconds:5.0f} s] a first search sheet: {out}/first-sheet.png")
-    run = _train_and_search(domain, journal, data, out, config="demo", prefix="")
+    run = _train_and_search(domain, journal, out, config="demo", prefix="")
     journal.run(
-        f"evaluate {run} {shown} --out {out}/result --include-images",
+        f"evaluate {run} {journal.shown()} --out {out}/result --include-images",
         evaluate,
         domain,
         run,
-        data,
+        journal.data,
         out / "result",
         include_images=True,
     )
@@ -116,15 +146,16 @@ def demo(domain: Domain, out: Path, data: Path | None) -> Path:
 
 
 def _train_and_search(
-    domain: Domain, journal: Journal, data: Path, out: Path, *, config: str, prefix: str
+    domain: Domain, journal: Journal, out: Path, *, config: str, prefix: str
 ) -> Path:
     """Train, index, and ask with a few test images, which the model has not seen."""
     from likeness_apps.shell.report.sheets import GENERATED
+    from likeness_apps.shell.screening import screened
     from likeness_apps.shell.search import index, search, test_queries
     from likeness_apps.shell.train import train
 
     run, archive, sheet = (out / f"{prefix}{name}" for name in ("run", "index", "sheet.png"))
-    shown = shlex.quote(str(data))
+    data, shown = journal.data, journal.shown()
     journal.run(
         f"train {shown} --config {config} --out {run} --include-images",
         train,
@@ -135,15 +166,17 @@ def _train_and_search(
         include_images=True,
     )
     journal.run(f"index {run} {shown} --out {archive}", index, domain, run, data, archive)
-    queries = test_queries(domain, run, data, count=QUERIES)
+    queries = test_queries(domain, run, screened(domain, data, quiet=True), count=QUERIES)
+    place = f" --data {shown}" if journal.private else ""  # no index says where private data are
     journal.run(
-        f"search {archive} {shlex.quote(str(queries[0]))} -k 8 --sheet {sheet}",
+        f"search {archive} {journal.shown(queries[0])} -k 8 --sheet {sheet}{place}",
         search,
         domain,
         archive,
         queries,
         k=8,
         sheet=sheet,
+        data=data if journal.private else None,
         note=GENERATED if journal.generated else "",
         quiet=True,
     )
@@ -173,6 +206,7 @@ def write_page(out: Path) -> Path:
         ("Index", "index/index.json", "What search asks; it carries its model.", None),
         ("First sheet", "first-sheet.png", "After two epochs.", out / "first-sheet.png"),
     )
+    notice = record.get("notice", "")  # older demos wrote none
     own = [(title, href, text, _picture_of(out / href)) for title, href, text in record["cards"]]
     path = out / "gallery.html"
     write_gallery(
@@ -182,7 +216,7 @@ def write_page(out: Path) -> Path:
             for title, href, text, picture in (*cards[:1], *own, *cards[1:])
         ],
         title=f"likeness {record['app']}",
-        text="Everything here was made by the commands at the end of this page.",
+        text=f"Everything here was made by the commands at the end of this page. {notice}".strip(),
         commands=[Command(line, seconds) for line, seconds in record["lines"]],
     )
     return path

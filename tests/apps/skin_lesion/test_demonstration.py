@@ -70,14 +70,18 @@ def test_the_strangers_are_the_same_every_time():
 
 
 def test_somebodys_own_data_are_neither_named_nor_copied(ham, ham_run, monkeypatch, tmp_path):
-    """The whole demo, on a set whose folder and tables have a patient's name."""
+    """The whole demo, on class folders of which all above them are called like a patient."""
 
     def copy(domain, data, out, *, config, include_images):
         shutil.copytree(ham_run, out)
 
     monkeypatch.setattr("likeness_apps.shell.train.train", copy)
     data = tmp_path / NAME
-    shutil.copytree(ham, data)
+    labels = pd.read_csv(ham / "HAM10000_metadata.csv", index_col="image_id")["dx"]
+    for number, image in enumerate(sorted(ham.rglob("*.jpg"))):
+        target = data / labels[image.stem] / f"{NAME} {number}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(image, target)
     page = demo(DOMAIN, tmp_path / "demo", data)
     out, text = page.parent, page.read_text(encoding="utf-8")
     assert DOMAIN.notice in text
