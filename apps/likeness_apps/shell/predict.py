@@ -79,8 +79,6 @@ def _write(
     if written.resumed:
         told += f", {written.resumed} of them from an earlier call"
     if written.left_out:
-        told += (
-            f"; {written.left_out} files left out: other endings, or masks"
-        )
+        told += f"; {written.left_out} files left out: other endings, or masks"
     say(f"{out}: {told}", quiet=quiet)
     return written.exit_code
