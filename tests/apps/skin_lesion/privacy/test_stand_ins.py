@@ -181,7 +181,7 @@ def test_a_folder_of_classes_becomes_the_same_set(tmp_path: Path) -> None:
     assert (
         hidden.table[["path", "label", "split"]].to_numpy().tolist() == wanted.to_numpy().tolist()
     )
-    assert set(hidden.table["split"]) == {"train", "test", ""}  # the mask is in no list
+    assert set(hidden.table["split"]) == {"train", "test"}  # the mask is no image
     for path, stand_in in zip(real.table["path"], by_stand_in["path"], strict=True):
         assert (decode(real.file(path)) == decode(hidden.file(stand_in))).all()
     assert NAME not in repr(hidden.findings)
