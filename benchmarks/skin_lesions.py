@@ -33,6 +33,7 @@ CHECK = RESULTS / "skin_lesions_isic_check.parquet"
 FIXED = (
     "workers=0",
     "monitor=null",
+    "precision=bf16-mixed",
     "optimiser={name: adamw, lr: 0.001, weight_decay: 0.01}",
     "data.resize=squash",
     "data.scope_check=false",
