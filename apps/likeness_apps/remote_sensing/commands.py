@@ -12,6 +12,7 @@ import typer
 from likeness.errors import UserError, require
 from likeness_apps.shell.commands import command
 from likeness_apps.shell.grammar import (
+    Against,
     Also,
     Device,
     Images,
@@ -127,6 +128,7 @@ def evaluate(
     ] = "label",
     split: SplitName = "test",
     protocol: Protocol = None,
+    against: Against = None,
     also: Also = None,
     tta: Tta = "one",
     images: Images = False,
@@ -158,6 +160,7 @@ def evaluate(
         out,
         split=split,
         protocol=protocol,
+        against=against or [],
         also=also or [],
         tta=tta,
         include_images=images,

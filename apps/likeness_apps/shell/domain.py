@@ -118,7 +118,7 @@ class FieldMeasures(Interface):
 
         Args:
             answers: to the images of the split.
-            rows: the manifest's row of each.
+            rows: the manifest's row of each, and `sha256`, the content of its file.
             bundle: the model; `bundle.metrics[name]` is what `recorded` gave.
         """
 
@@ -156,6 +156,14 @@ class FieldMeasures(Interface):
 
     def sections(self) -> Sequence[tuple[str, str, Callable[[Build], Markup | str]]]:
         """Sections of the report: anchor, heading, and what builds it (a `str` says why not)."""
+
+    def show(self, metrics: Mapping[str, Any], *, quiet: bool) -> None:
+        """The field's figures in the terminal, after the shared ones.
+
+        Args:
+            metrics: what `measured` gave.
+            quiet: show nothing.
+        """
 
     def headlines(self, metrics: Mapping[str, Any]) -> Sequence[Figure]:
         """Figures that stand on top of the report, before the shared ones; at most 4 are shown.

@@ -129,6 +129,9 @@ def evaluate(
     write_results(out, metrics, table, answers.embeddings_ND)
     _report(out, domain, bundle, model, manifest.root, metrics, table, answers, include_images)
     _show(out, metrics, task.shown, quiet=quiet)
+    if domain.measures is not None:
+        field = domain.measures()
+        field.show(metrics[field.name], quiet=quiet)
     return metrics
 
 
@@ -194,7 +197,8 @@ def _ask(
         asked = answer_hashed(predictor, paths, manifest.root, wanted=wanted, on_progress=advance)
     rows, measured_split = select_rows(manifest, bundle, split, asked.sha256, quiet=quiet)
     terms.require_known(manifest.with_table(rows), classes)
-    require_unseen(others, split, [asked.sha256[row] for row in rows.index], rows["path"])
+    rows = rows.assign(sha256=[asked.sha256[row] for row in rows.index])
+    require_unseen(others, split, rows["sha256"], rows["path"])
     # More was asked than is measured: strangers that turned out not to be a set of their own.
     kept_A = np.isin(asked.rows_A, rows.index)
     ends = np.cumsum([len(block.ok_B) for block in asked.blocks])

@@ -161,6 +161,7 @@ def evaluate(
     out: Out,
     split: SplitName = "test",
     protocol: Protocol = None,
+    against: Against = None,
     also: Also = None,
     tta: Tta = "one",
     images: Images = False,
@@ -169,6 +170,9 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure a model: metrics.json, predictions.csv, report.html.
+
+    On a set of which the model saw no picture, give its training set with --against: pictures that
+    look like one of it are found, too.
 
     Example: likeness APP evaluate runs/first DATA --out results/first
     """
@@ -181,6 +185,7 @@ def evaluate(
         out,
         split=split,
         protocol=protocol,
+        against=against or [],
         also=also or [],
         tta=tta,
         include_images=images,

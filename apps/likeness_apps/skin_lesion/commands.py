@@ -10,66 +10,13 @@ import typer
 
 from likeness_apps.shell.commands import command
 from likeness_apps.shell.grammar import (
-    Against,
-    Also,
     Data,
     Device,
-    Images,
-    Limit,
     Model,
     Out,
-    Protocol,
     Quiet,
-    SplitName,
-    Tta,
     domain_of,
 )
-
-
-@command
-def evaluate(
-    context: typer.Context,
-    model: Model,
-    data: Data,
-    out: Out,
-    split: SplitName = "test",
-    protocol: Protocol = None,
-    against: Against = None,
-    also: Also = None,
-    tta: Tta = "one",
-    images: Images = False,
-    batch_size: Limit = 64,
-    device: Device = "cpu",
-    quiet: Quiet = False,
-) -> None:
-    """Measure a model: metrics.json, predictions.csv, report.html. Research only.
-
-    --protocol binary or ph2-transfer takes a set of which the model saw no picture; give the
-    model's training set with --against, and pictures that look like one of it are found, too.
-
-    Example: likeness APP evaluate runs/first DATA --out results/first
-
-    Example: likeness APP evaluate runs/ham PH2 --protocol ph2-transfer --against HAM --out ph2
-    """
-    from likeness_apps.shell.evaluate import evaluate as body
-    from likeness_apps.skin_lesion.clinical.table import show_tasks
-
-    metrics = body(
-        domain_of(context),
-        model,
-        data,
-        out,
-        split=split,
-        protocol=protocol,
-        against=against or [],
-        also=also or [],
-        tta=tta,
-        include_images=images,
-        batch_size=batch_size,
-        device=device,
-        quiet=quiet,
-    )
-    show_tasks(metrics["clinical"], quiet=quiet)
 
 
 @command
@@ -180,7 +127,6 @@ def names(
 
 
 OWN: Mapping[str, Callable[..., None]] = {
-    "evaluate": evaluate,
     "explain": explain,
     "names": names,
     "score": score,

@@ -13,9 +13,10 @@ from jaxtyping import Bool, Shaped
 
 from likeness.data.decode import DecodeError, decode_full
 from likeness.data.decoded import Decoded
-from likeness.data.masks import mask_beside, read_mask, require_size, scaled
-from likeness.data.steps import apply_to_both, side_needed
-from likeness.data.transforms import Preprocessing, match_bands
+from likeness.data.masks import mask_beside, read_mask, require_size
+from likeness.data.stepped import step_image
+from likeness.data.steps import side_needed
+from likeness.data.transforms import Preprocessing
 
 
 class View(NamedTuple):
@@ -48,11 +49,8 @@ def view_of(path: Path, preprocessing: Preprocessing, *, side: int) -> View:
     steps = preprocessing.steps
     needed = side_needed(side, steps, mask_HW)
     decoded = decode_full(path, min_side=needed, bands=preprocessing.band_numbers)
-    mask_HW, reason = _at_size_of(decoded, mask_HW, reason)
-    image_HWC = decoded.measured_HWC
-    if steps and image_HWC.shape[2] == 1:
-        image_HWC = match_bands(image_HWC, 3)
-    image_HWC, mask_HW = apply_to_both(image_HWC, steps, mask_HW)
+    mask_HW, reason = _of_its_size(decoded, mask_HW, reason)
+    image_HWC, mask_HW = step_image(decoded.measured_HWC, steps, side=side, mask_HW=mask_HW)
     if preprocessing.resize == "centre-crop":
         height, width = image_HWC.shape[:2]
         length = min(height, width)
@@ -70,15 +68,14 @@ def _mask_of(path: Path) -> tuple[np.ndarray | None, str]:
         return None, error.reason
 
 
-def _at_size_of(
+def _of_its_size(
     decoded: Decoded, mask_HW: np.ndarray | None, reason: str
 ) -> tuple[np.ndarray | None, str]:
-    """The mask at the scale at which the image was decoded; refused if made for another image."""
+    """The mask, unless it was made for an image of another size."""
     if mask_HW is None:
         return None, reason
-    size = decoded.pixels_HWC.shape[:2]
     try:
-        require_size(mask_HW, decoded.whole or size)
+        require_size(mask_HW, decoded.whole or decoded.pixels_HWC.shape[:2])
     except DecodeError as error:
         return None, error.reason
-    return scaled(mask_HW, (size[0], size[1])), ""
+    return mask_HW, ""

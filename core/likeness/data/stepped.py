@@ -15,7 +15,7 @@ from PIL import Image
 
 from likeness.data.decode import DecodeError, decode_full
 from likeness.data.masks import mask_beside, read_mask, require_size, scaled
-from likeness.data.steps import CropToMask, Step, apply_steps, require_fit, side_needed
+from likeness.data.steps import CropToMask, Step, apply_to_both, require_fit, side_needed
 from likeness.data.transforms import match_bands
 
 
@@ -60,10 +60,8 @@ def read_stepped(
     decoded = decode_full(source, min_side=side_needed(side, steps, mask_HW), bands=bands)
     if mask_HW is not None:
         require_size(mask_HW, decoded.whole or decoded.pixels_HWC.shape[:2])
-    image_HWC = decoded.measured_HWC
-    if image_HWC.shape[2] == 1:
-        image_HWC = match_bands(image_HWC, 3)
-    return Pixels(step_image(image_HWC, steps, side=side, mask_HW=mask_HW), decoded.dtype)
+    image_HWC, _ = step_image(decoded.measured_HWC, steps, side=side, mask_HW=mask_HW)
+    return Pixels(image_HWC, decoded.dtype)
 
 
 def step_image(
@@ -72,27 +70,31 @@ def step_image(
     *,
     side: int,
     mask_HW: Bool[np.ndarray, "_ _"] | None = None,
-) -> Shaped[np.ndarray, "_ _ C"]:
+) -> tuple[Shaped[np.ndarray, "_ _ _"], Bool[np.ndarray, "_ _"] | None]:
     """Do the steps on an image in memory, at the scale at which a file would go through them.
 
     Args:
-        image_HWC: uint8 with three bands, if there is any step.
+        image_HWC: uint8 with three bands (or one, which is repeated), if there is any step.
         steps: what to do.
         side: of the square that is made of the image later.
         mask_HW: the image's mask at any scale.
 
+    Returns:
+        The image, and its mask at the image's scale, cut likewise; None without one.
+
     Raises:
         DecodeError: if a step does not take such images.
     """
-    if not steps:
-        return image_HWC
-    require_fit(image_HWC, steps[0].name)
-    factor = min(image_HWC.shape[:2]) // side_needed(side, steps, mask_HW)
-    if factor > 1:
-        image_HWC = np.asarray(Image.fromarray(image_HWC).reduce(factor))
+    if steps:
+        if image_HWC.shape[2] == 1:
+            image_HWC = match_bands(image_HWC, 3)
+        require_fit(image_HWC, steps[0].name)
+        factor = min(image_HWC.shape[:2]) // side_needed(side, steps, mask_HW)
+        if factor > 1:
+            image_HWC = np.asarray(Image.fromarray(image_HWC).reduce(factor))
     if mask_HW is not None:
         mask_HW = scaled(mask_HW, image_HWC.shape[:2])
-    return apply_steps(image_HWC, steps, mask_HW)
+    return apply_to_both(image_HWC, steps, mask_HW)
 
 
 def _mask_of(path: Path | str | None, steps: Sequence[Step]) -> Bool[np.ndarray, "H W"] | None:

@@ -261,7 +261,7 @@ class Predictor:
         fits = array.ndim == 3 and array.size and array.dtype.name in _DTYPES
         require(fits, "image", rule, f"{array.shape} of {array.dtype}")
         matched = match_bands(array, self.preprocessing.bands)
-        whole = step_image(matched, self.preprocessing.steps, side=self.preprocessing.size)
+        whole, _ = step_image(matched, self.preprocessing.steps, side=self.preprocessing.size)
         return to_tensor(resize_image(whole, self.preprocessing), self.preprocessing)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -23,8 +23,8 @@ SHARED = {
         *("--include-images", "--quiet"),
     ],
     "evaluate": [
-        *("MODEL", "DATA", "--out", "--split", "--protocol", "--also", "--tta"),
-        *("--include-images", "--batch-size", "--device", "--quiet"),
+        *("MODEL", "DATA", "--out", "--split", "--protocol", "--against", "--also"),
+        *("--tta", "--include-images", "--batch-size", "--device", "--quiet"),
     ],
     "score": ["TRUTH", "PREDICTIONS", "--out", "--protocol", "--fold", "--multilabel", "--quiet"],
     "predict": [
@@ -47,7 +47,6 @@ REMOTE_SENSING = {
     "scene": ["OUT", "--width", "--height", "--seed", "--quiet"],
 }
 SKIN_LESION = {
-    "evaluate": [*SHARED["evaluate"], "--against"],
     "explain": ["MODEL", "IMAGE", "--out", "--cases", "-k", "--device", "--quiet"],
     "names": ["DATA", "--out", "--quiet"],
     "score": [*SHARED["score"], "--floor"],

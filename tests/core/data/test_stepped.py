@@ -169,9 +169,9 @@ def test_images_in_memory_go_through_the_same_steps(tmp_path):
     path = save(tmp_path / "a.png", image)
     steps = (ShadesOfGrey(), RemoveDarkLines())
     np.testing.assert_array_equal(
-        step_image(image, steps, side=80), read_stepped(path, steps, side=80).image_HWC
+        step_image(image, steps, side=80)[0], read_stepped(path, steps, side=80).image_HWC
     )
-    whole = step_image(image, (CropToMask(),), side=80)
+    whole, _ = step_image(image, (CropToMask(),), side=80)
     assert whole.shape == (80, 100, 3)
 
 

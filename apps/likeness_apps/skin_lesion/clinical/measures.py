@@ -50,6 +50,7 @@ from likeness_apps.skin_lesion.clinical.comparison import BALANCED, clinical_dif
 from likeness_apps.skin_lesion.clinical.figures import evenly, task_figures
 from likeness_apps.skin_lesion.clinical.official import official_scoring
 from likeness_apps.skin_lesion.clinical.subgroups import subgroups
+from likeness_apps.skin_lesion.clinical.table import show_tasks
 from likeness_apps.skin_lesion.clinical.tasks import (
     NO_TASK,
     BinaryTask,
@@ -145,6 +146,10 @@ class Clinical:
         from likeness_apps.skin_lesion.clinical.report import SECTIONS
 
         return SECTIONS
+
+    def show(self, metrics: Mapping[str, Any], *, quiet: bool) -> None:
+        """See `show_tasks`."""
+        show_tasks(metrics, quiet=quiet)
 
     def headlines(self, metrics: Mapping[str, Any]) -> Sequence[Figure]:
         """The area of each task and balanced accuracy."""
@@ -286,7 +291,7 @@ def _similar(
 
     if answers.embeddings_ND is None:
         return {"reason": "The answers hold no embeddings."}
-    hashes_N = rows["sha256"].to_numpy() if "sha256" in rows.columns else None
+    hashes_N = rows["sha256"].to_numpy()
     try:
         found = similar_cases(answers.embeddings_ND, answers.groups_N, hashes_N, bundle)
     except UserError as error:  # of an older model, say

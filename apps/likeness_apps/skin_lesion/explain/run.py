@@ -19,18 +19,17 @@ import numpy as np
 from PIL import Image
 
 from likeness.bundle import Bundle, load_bundle
-from likeness.data.cache import load_image
 from likeness.data.decode import DecodeError
 from likeness.data.listing import images_in
 from likeness.data.masked import View, view_of
 from likeness.data.masks import scaled
-from likeness.data.transforms import to_tensor
 from likeness.errors import UserError, require
 from likeness.files import sha256_file, write_json, write_text
-from likeness.inference.blocks import Block, answer_paths
+from likeness.inference.blocks import Block, answer_prepared, attempt
 from likeness.inference.predictor import Predictor
 from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.generated import is_generated
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.report.data import Picture
 from likeness_apps.shell.results import eight_bit, thumbnail_of
@@ -177,13 +176,13 @@ def explain_image(asked: Asked, file: Path, name: str) -> Explanation | dict[str
         name: what it is called.
     """
     predictor, bundle = asked.predictor, asked.bundle
-    block = next(answer_paths(predictor, [file.name], file.parent))
+    image_CSS = attempt(predictor.prepare, file, file.parent)
+    block = next(answer_prepared(predictor, iter([image_CSS])))
     about = _about(asked, name)
     if not block.ok_B[0]:
         return about | {"status": "error", "reason": block.reasons[0]}
     try:
         view = view_of(file, bundle.preprocessing, side=SIDE)
-        image_CSS = to_tensor(load_image(file, bundle.preprocessing), bundle.preprocessing)
     except DecodeError as error:
         return about | {"status": "error", "reason": error.reason}
     picture_HW3, mask_HW = _for_people(view)
@@ -206,6 +205,7 @@ def explain_image(asked: Asked, file: Path, name: str) -> Explanation | dict[str
     facts["attention_and_grad_cam"] = seen.agreement
     facts["similar"] = found.facts(facts["label"]) if found else None
     facts["mask"] = {"there": mask_HW is not None, "reason": view.mask_reason}
+    facts["generated"] = is_generated(file.parent)
     facts["notes"] = notes_of(facts, seen, found, asked.reason, view, hidden=hidden)
     return Explanation(facts, picture_HW3, seen, found, mask_HW)
 

@@ -9,6 +9,7 @@ from likeness.data.masked import View
 from likeness_apps.skin_lesion.explain.cases import Cases
 from likeness_apps.skin_lesion.explain.maps import Seen
 
+GENERATED = "Generated data: nobody has this lesion."
 HIDDEN = "Letters may be burned into the image, so it is not shown: the maps are drawn on grey."
 
 
@@ -40,7 +41,8 @@ def notes_of(
         view: the picture and its mask.
         hidden: the picture is not shown.
     """
-    notes = [HIDDEN] if hidden else []
+    notes = [GENERATED] if facts["generated"] else []
+    notes += [HIDDEN] if hidden else []
     known = facts["known_as"]
     if known and known["split"] == "train":
         notes.append("The model was trained on this very image: its answer proves nothing.")
