@@ -20,8 +20,8 @@ SIZES = [(30, 300), (38, 25, 137), (13, 14, 33, 51, 110, 111, 670), (20, 9, 40, 
 
 def fitted(name, classes):
     raw = configs.load(DOMAIN.folder, name)
-    manifest = SimpleNamespace(classes=[str(number) for number in range(classes)])
-    prepared = SimpleNamespace(bands=3, manifest=manifest)
+    labels = SimpleNamespace(classes=[str(number) for number in range(classes)])
+    prepared = SimpleNamespace(bands=3, labels=labels)
     return adapt(parse(RunSpec, raw), prepared, raw=raw, config=name, changes=(), quiet=True)
 
 
