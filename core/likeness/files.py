@@ -68,7 +68,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
         UserError: if the disk is full or the parent cannot be written.
     """
     final = Path(os.path.realpath(path))
-    temporary, aside = final.with_name(f".{final.name}.new"), _aside(final)
+    temporary, aside = _new(final), _aside(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
@@ -104,6 +104,24 @@ def whole_directory(path: Path | str) -> Path:
     return aside if aside.is_dir() and not final.exists() else Path(path)
 
 
+def settle_directory(path: Path | str) -> None:
+    """Put back or remove what a killed `atomic_directory` left beside `path`.
+
+    For writers, one at a time, who must know that nothing of an older state is left.
+
+    Raises:
+        UserError: if it cannot be removed.
+    """
+    final = Path(os.path.realpath(path))
+    try:
+        _put_back(final)
+        for left in (_aside(final), _new(final)):
+            if left.exists():
+                shutil.rmtree(left)
+    except OSError as error:
+        raise _unwritable(final, error) from error
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write `text` as UTF-8, atomically; bytes of undecodable file names become escapes."""
     with atomic_path(path) as temporary:
@@ -137,6 +155,10 @@ def finite(value: Any) -> Any:
 
 def _aside(final: Path) -> Path:
     return final.with_name(f".{final.name}.old")
+
+
+def _new(final: Path) -> Path:
+    return final.with_name(f".{final.name}.new")
 
 
 def _put_back(final: Path) -> None:

@@ -1,9 +1,10 @@
 """Row operations that losses and miners share: who is hardest, who comes next, in what order.
 
-Everything here is O(N M log M) at most, reads detached matrices and never enumerates triplets.
+Everything on distances is O(N M log M) at most, reads detached matrices and never enumerates
+triplets.
 
 Shapes: N = anchors (rows), M = references (columns), K = slots for the positives of a row,
-E = negatives per positive.
+E = negatives per positive, C = classes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 # Up to so many positives per row, one masked minimum for each is faster than sorting the row.
 FEW = 16
@@ -72,6 +74,17 @@ def row_any(mask_NM: Bool[Tensor, "N M"]) -> Bool[Tensor, " N"]:
 def row_count(mask_NM: Bool[Tensor, "N M"]) -> Int[Tensor, " N"]:
     """Marked columns of every row, shape (N,)."""
     return mask_NM.sum(1, dtype=torch.int32).long()
+
+
+def label_probability(
+    logits_NC: Float[Tensor, "N C"], labels_N: Int[Tensor, " N"]
+) -> Float[Tensor, " N"]:
+    """Softmax probability of each row's own class, in [0, 1]; in float32 at least.
+
+    Differentiable; detach the logits for a constant.
+    """
+    raised_NC = logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
+    return F.cross_entropy(raised_NC, labels_N, reduction="none").neg().exp()
 
 
 def width(count_N: Int[Tensor, " N"], columns: int) -> int:

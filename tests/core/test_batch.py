@@ -10,7 +10,7 @@ import torch
 from likeness.batch import Batch
 from likeness.errors import UserError
 
-COLUMNS = ("ids", "group", "camera", "modality", "parent")
+COLUMNS = ("ids", "group", "camera", "modality", "sequence", "parent")
 
 
 def test_labels_are_enough() -> None:
@@ -37,3 +37,35 @@ def test_it_is_frozen_and_takes_logits_as_a_new_record() -> None:
     assert later.logits is logits
     assert later.ids is batch.ids
     assert batch.logits == {}
+
+
+def test_sets_are_the_samples_of_one_sequence() -> None:
+    """Every set against a loop: where its samples are, and what its first sample says."""
+    sequence = torch.tensor([7, 3, 7, 9, 3, 3, 0])
+    labels = torch.tensor([1, 2, 1, 1, 2, 2, 0])
+    columns = {name: torch.arange(7) * 10 for name in ("group", "camera", "modality")}
+    batch = Batch(labels, ids=torch.arange(7), sequence=sequence, **columns)
+    set_N, of_sets = batch.of_sets()
+    assert of_sets.ids is not None
+    assert of_sets.ids.tolist() == [0, 3, 7, 9]
+    for place, number in enumerate(sequence.tolist()):
+        row = int(set_N[place])
+        first = sequence.tolist().index(number)
+        assert of_sets.ids[row] == number
+        assert of_sets.labels[row] == labels[first]
+        for name, column in columns.items():
+            assert getattr(of_sets, name)[row] == column[first]
+    assert of_sets.sequence is None
+    assert of_sets.logits == {}
+
+
+def test_sets_of_several_labels_keep_their_rows() -> None:
+    labels = torch.tensor([[1, 0], [0, 1], [1, 0]])
+    _, of_sets = Batch(labels, sequence=torch.tensor([4, 2, 4])).of_sets()
+    assert of_sets.labels.tolist() == [[0, 1], [1, 0]]
+    assert of_sets.camera is None
+
+
+def test_without_sequences_there_are_no_sets() -> None:
+    with pytest.raises(UserError, match=r"sequence must be given with objective\.sets, got None"):
+        Batch(torch.arange(3)).of_sets()

@@ -133,6 +133,28 @@ def test_preprocessing_steps_travel_and_older_models_have_none(trained, tmp_path
     assert load_bundle(tmp_path / "model").preprocessing == prepared()
 
 
+def test_height_and_width_travel_and_a_square_stays_one_number(saved, tmp_path):
+    written = json.loads((saved / "preprocessing.json").read_text())
+    assert written["size"] == 32  # as in every older model
+    assert load_bundle(saved).preprocessing.height_width == (32, 32)
+    upright = make(image_size=[32, 16])
+    save_bundle(tmp_path / "model", upright, **parts(upright))
+    bundle = load_bundle(tmp_path / "model")
+    assert bundle.preprocessing == prepared(size=(32, 16))
+    assert bundle.preprocessing.height_width == bundle.embedder.spec.height_width == (32, 16)
+    with pytest.raises(UserError, match=r"preprocessing.size must be the model's \(32, 16\), got"):
+        save_bundle(
+            tmp_path / "b", upright, **parts(upright, preprocessing=prepared(size=(16, 32)))
+        )
+
+
+def test_two_equal_sides_are_a_square(saved, copied):
+    file = copied / "preprocessing.json"
+    write_json(file, json.loads(file.read_text()) | {"size": [32, 32]})
+    reseal(copied)
+    assert load_bundle(copied).preprocessing == load_bundle(saved).preprocessing
+
+
 def test_the_files_are_those_of_the_design(saved):
     assert sorted(item.name for item in saved.iterdir()) == sorted([*MODEL_FILES, PROVENANCE_FILE])
     assert sorted(item.name for item in saved.parent.iterdir()) == ["model"]

@@ -18,6 +18,7 @@ from likeness.files import (
     atomic_directory,
     atomic_path,
     finite,
+    settle_directory,
     sha256_file,
     whole_directory,
     write_json,
@@ -236,3 +237,17 @@ def test_killed_at_any_step_a_whole_directory_is_left(tmp_path):
     assert len(seen) > 6
     assert seen == sorted(seen, reverse=True)  # old, ..., old, new, ...
     assert set(seen) == {"old", "new"}
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_what_a_killed_call_left_is_put_back_or_removed(tmp_path, replaced):
+    aside, half = tmp_path / ".set.old", tmp_path / ".set.new"
+    for folder in (aside, half, *([tmp_path / "set"] if replaced else [])):
+        folder.mkdir()
+        (folder / "which.txt").write_text(folder.name)
+    settle_directory(tmp_path / "set")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert (tmp_path / "set" / "which.txt").read_text() == ("set" if replaced else ".set.old")
+    settle_directory(tmp_path / "set")  # nothing to do
+    settle_directory(tmp_path / "never")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]

@@ -1,6 +1,6 @@
 """Small sets are decoded and resized once and then kept in memory.
 
-Legend: N images, S side, C bands.
+Legend: N images, H height, W width, C bands, R rows.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Int64, Shaped
 
+from likeness.data.augmentation import Augmentation
 from likeness.data.decode import DecodeError
 from likeness.data.decoded import pixel_type
 from likeness.data.stepped import read_stepped
-from likeness.data.transforms import Augmentation, Preprocessing, match_bands, resize_image
+from likeness.data.transforms import Preprocessing, match_bands, resize_image
 from likeness.errors import require
+from likeness.image_size import HeightWidth
 from likeness.threads import prefetched
 
 Progress = Callable[[int, int], None]  # (done, total)
@@ -32,70 +34,74 @@ class ImageCache:
     """Decoded, resized images.
 
     Attributes:
-        images_NSSC: the pixels of the rows that could be kept, in the order of the rows.
-        slots: for each row its place in `images_NSSC`, or -1.
+        images_NHWC: the pixels of the rows that could be kept, in the order of the rows.
+        slots: for each row its place in `images_NHWC`, or -1.
         failed: row -> reason, for rows that cannot be decoded.
         narrow: row -> type, for rows whose own type is narrower than the array's.
     """
 
-    images_NSSC: Shaped[np.ndarray, "N S S C"]
+    images_NHWC: Shaped[np.ndarray, "N H W C"]
     slots: Int64[np.ndarray, " R"]
     failed: dict[int, str]
     narrow: Mapping[int, np.dtype] = field(default_factory=dict)
 
     @property
-    def side(self) -> int:
-        """Height and width of the images in pixels."""
-        return int(self.images_NSSC.shape[1])
+    def height_width(self) -> HeightWidth:
+        """Of every image, in pixels."""
+        _, height, width, _ = self.images_NHWC.shape
+        return height, width
 
-    def get(self, row: int) -> Shaped[np.ndarray, "S S C"] | None:
+    def get(self, row: int) -> Shaped[np.ndarray, "H W C"] | None:
         """The image of a row as `load_image` gave it, or None if it is not kept."""
         slot = int(self.slots[row])
         if slot < 0:
             return None
-        kept_SSC: np.ndarray = self.images_NSSC[slot]
-        return kept_SSC.astype(self.narrow[row]) if row in self.narrow else kept_SSC
+        kept_HWC: np.ndarray = self.images_NHWC[slot]
+        return kept_HWC.astype(self.narrow[row]) if row in self.narrow else kept_HWC
 
 
-def load_side(preprocessing: Preprocessing, augmentation: Augmentation | None) -> int:
-    """The side at which images are loaded for training.
+def load_size(preprocessing: Preprocessing, augmentation: Augmentation | None) -> HeightWidth:
+    """Height and width at which images are loaded for training.
 
-    With random crops it is larger than `size`, so that the smallest crop need not be enlarged, but
-    by no more than a quarter.
+    With random crops they are larger than `size`, so that the smallest crop need not be enlarged,
+    but by no more than a quarter.
     """
-    size = preprocessing.size
     if augmentation is None:
-        return size
-    return min(math.ceil(size / math.sqrt(augmentation.crop_scale_min)), math.ceil(1.25 * size))
+        return preprocessing.height_width
+    shrunk = math.sqrt(augmentation.crop_scale_min)
+    tall, wide = (
+        min(math.ceil(side / shrunk), math.ceil(1.25 * side)) for side in preprocessing.height_width
+    )
+    return tall, wide
 
 
 def load_image(
     path: Path | str | bytes,
     preprocessing: Preprocessing,
     *,
-    side: int | None = None,
+    size: HeightWidth | None = None,
     beside: Path | str | None = None,
-) -> Shaped[np.ndarray, "S S C"]:
-    """Decode, do the steps, match the bands and resize: the one way from a file to a square.
+) -> Shaped[np.ndarray, "H W C"]:
+    """Decode, do the steps, match the bands and resize: the one way from a file to such an image.
 
     Args:
         path: the file, or its bytes.
         preprocessing: which bands, their type, the steps, size and how to resize.
-        side: default `preprocessing.size`.
+        size: height and width; default `preprocessing.height_width`.
         beside: the file that bytes were read from, where a step may look for its mask.
 
     Returns:
-        The square in the type of `decode`; float32 with NaN where the file says "no data", if it
+        The image in the type of `decode`; float32 with NaN where the file says "no data", if it
         says so of any pixel.
 
     Raises:
         DecodeError: naming the file, if it cannot be decoded, has other bands, numbers of
             another type than `preprocessing.dtype`, not one valid pixel, or if a step refuses it.
     """
-    side = preprocessing.size if side is None else side
+    size = preprocessing.height_width if size is None else size
     steps, numbers = preprocessing.steps, preprocessing.band_numbers
     try:
-        read = read_stepped(path, steps, side=side, bands=numbers, beside=beside)
+        read = read_stepped(path, steps, side=size, bands=numbers, beside=beside)
         found, wanted = pixel_type(read.dtype), preprocessing.dtype
         if wanted is not None and found != wanted:
             raise DecodeError(f"{found} pixels where {wanted} are expected")
@@ -104,7 +110,7 @@ def load_image(
             raise DecodeError("no valid pixel")
     except DecodeError as error:
         raise DecodeError(error.reason, None if isinstance(path, bytes) else path) from None
-    return resize_image(image_HWC, preprocessing, side=side)
+    return resize_image(image_HWC, preprocessing, size=size)
 
 
 def fill_cache(
@@ -112,7 +118,7 @@ def fill_cache(
     paths: Sequence[str],
     preprocessing: Preprocessing,
     *,
-    side: int | None = None,
+    size: HeightWidth | None = None,
     limit_bytes: int = CACHE_BYTES,
     threads: int = 2,
     on_progress: Progress | None = None,
@@ -127,7 +133,7 @@ def fill_cache(
         root: the folder that `paths` are relative to.
         paths: one per row.
         preprocessing: bands, size and how to resize.
-        side: at which side, default `preprocessing.size`; for training use `load_side`.
+        size: height and width, default `preprocessing.height_width`; for training `load_size`.
         limit_bytes: the array may not be larger.
         threads: threads that decode.
         on_progress: called with (done, total) after each image.
@@ -135,19 +141,19 @@ def fill_cache(
     Returns:
         The cache, or None if the array would be larger than `limit_bytes`.
     """
-    side = preprocessing.size if side is None else side
+    tall, wide = preprocessing.height_width if size is None else size
     require(limit_bytes >= 0, "limit_bytes", ">= 0", limit_bytes)
 
     def load(path: str) -> np.ndarray | DecodeError:
         try:
-            return load_image(root / path, preprocessing, side=side)
+            return load_image(root / path, preprocessing, size=(tall, wide))
         except DecodeError as error:
             return error
 
     rows, bands = len(paths), preprocessing.bands
-    if rows * side * side * bands > limit_bytes:  # a byte per pixel is the least
+    if rows * tall * wide * bands > limit_bytes:  # a byte per pixel is the least
         return None
-    images = np.empty((0, side, side, bands), np.uint8)
+    images = np.empty((0, tall, wide, bands), np.uint8)
     slots, failed = np.full(rows, -1, np.int64), dict[int, str]()
     own: list[np.dtype] = []  # of each kept image
     for row, result in enumerate(prefetched(paths, load, threads=threads)):
@@ -170,9 +176,9 @@ def fill_cache(
 
 
 def _widened(
-    images_NSSC: Shaped[np.ndarray, "N S S C"], used: int, rows: int, dtype: np.dtype
-) -> Shaped[np.ndarray, "R S S C"]:
+    images_NHWC: Shaped[np.ndarray, "N H W C"], used: int, rows: int, dtype: np.dtype
+) -> Shaped[np.ndarray, "R H W C"]:
     """Room for `rows` images of a type, the first `used` filled with those there are."""
-    wide = np.empty((rows, *images_NSSC.shape[1:]), dtype)
-    wide[:used] = images_NSSC[:used]
-    return wide
+    widened = np.empty((rows, *images_NHWC.shape[1:]), dtype)
+    widened[:used] = images_NHWC[:used]
+    return widened

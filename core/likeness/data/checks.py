@@ -22,6 +22,7 @@ from likeness.threads import prefetched
 T = TypeVar("T", int, str)
 Progress = Callable[[int, int], None]  # (done, total)
 MAX_UNREADABLE = 0.05
+NEAR = 4  # bits by which the hashes of near duplicates differ at most
 _SPREAD = 1.1  # ground resolutions that differ by more than this factor are told
 _COLUMNS: dict[str, type] = {
     **dict.fromkeys(("sha256", "dtype", "status", "reason", "pixels", "crs"), str),
@@ -58,7 +59,7 @@ def check(
     bands: int | None = None,
     band_numbers: Sequence[int] | None = None,
     min_side: int = 16,
-    near_distance: int = 4,
+    near_distance: int | None = NEAR,
     threads: int = 2,
     remarks_on: RemarksOn | None = None,
     on_progress: Progress | None = None,
@@ -78,13 +79,15 @@ def check(
         bands: how many bands there should be; None takes the most frequent number.
         band_numbers: which bands of each file are read and counted, as `decode` takes them.
         min_side: sides below this many pixels are warned of.
-        near_distance: greatest Hamming distance of the 64-bit difference hashes, 0..10.
+        near_distance: greatest Hamming distance of the 64-bit difference hashes, 0..10; None looks
+            for none, as in a set of frames, where neighbours are alike.
         threads: threads that read and decode; the result does not depend on it.
         remarks_on: see `examine`; each remark becomes a warning.
         on_progress: called with (done, total) after each file.
     """
     require(bands is None or bands >= 1, "bands", ">= 1", bands)
-    require(0 <= near_distance <= 10, "near_distance", "in 0..10", near_distance)
+    fits = near_distance is None or 0 <= near_distance <= 10
+    require(fits, "near_distance", "in 0..10, or None", near_distance)
     table = manifest.table
     files = [manifest.file(path) for path in table["path"]]
     records: list[Examined] = []
@@ -101,7 +104,9 @@ def check(
     for name, kind in _COLUMNS.items():
         values = [getattr(record, name) for record in records]
         checked[name] = pd.Series(values, index=checked.index, dtype=kind)
-    twins = twins_of(checked["path"].tolist(), records, near_distance)
+    twins = [""] * len(checked)
+    if near_distance is not None:
+        twins = twins_of(checked["path"].tolist(), records, near_distance)
     checked["twin"] = pd.Series(twins, index=checked.index, dtype=str)
     findings = [
         *manifest.findings,

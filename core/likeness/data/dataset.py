@@ -1,6 +1,6 @@
 """Images by row number, for training and for everything after it.
 
-Legend: N images, C bands, S side.
+Legend: N images, C bands, H height, W width.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from jaxtyping import Float32, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from likeness.data.cache import ImageCache, load_image, load_side
+from likeness.data.augmentation import Augmentation, augment, occlude, require_fit
+from likeness.data.cache import ImageCache, load_image, load_size
 from likeness.data.decode import DecodeError
-from likeness.data.transforms import Augmentation, Preprocessing, augment, to_tensor
+from likeness.data.transforms import Preprocessing, to_tensor
 from likeness.errors import require
+from likeness.image_size import HeightWidth
 from likeness.threads import prefetched
 
 Item = int | tuple[int, int, int]
@@ -53,27 +55,30 @@ class ImageRows(Dataset[tuple[Tensor, int]]):
             seed: of the run, >= 0.
 
         Raises:
-            UserError: if the cache has other rows, or another side than `size` and
-                `load_side(preprocessing, augmentation)`.
+            UserError: if the cache has other rows, or another size than the preprocessing's and
+                `load_size(preprocessing, augmentation)`, or the augmentation does not fit images
+                of this size.
         """
         require(seed >= 0, "seed", ">= 0", seed)
+        require_fit(augmentation, preprocessing.size)
         self.root = Path(root)
         self.paths = list(paths)
         self.preprocessing = preprocessing
         self.augmentation = augmentation
         self.cache = cache
         self.seed = seed
-        self.train_side = load_side(preprocessing, augmentation)
+        self.train_size = load_size(preprocessing, augmentation)
         if cache is not None:
-            sides = (preprocessing.size, self.train_side)
+            sizes = (preprocessing.height_width, self.train_size)
+            found = cache.height_width
             require(len(cache.slots) == len(self.paths), "cache", "of these rows", len(cache.slots))
-            require(cache.side in sides, "cache side", f"one of {sides}", cache.side)
+            require(found in sizes, "cache size", f"one of {sizes}", found)
 
     def __len__(self) -> int:
         """How many rows."""
         return len(self.paths)
 
-    def __getitem__(self, item: Item) -> tuple[Float32[Tensor, "C S S"], int]:
+    def __getitem__(self, item: Item) -> tuple[Float32[Tensor, "C H W"], int]:
         """An image as the network takes it, and its row.
 
         Raises:
@@ -83,32 +88,33 @@ class ImageRows(Dataset[tuple[Tensor, int]]):
             row, step, slot = (int(part) for part in item)
         else:
             row, step, slot = int(item), 0, 0
+        size = self.preprocessing.height_width
         if not isinstance(item, tuple) or self.augmentation is None:
-            return to_tensor(self._load(row, self.preprocessing.size), self.preprocessing), row
+            return to_tensor(self._load(row, size), self.preprocessing), row
         generator = np.random.default_rng((self.seed, step, slot))
-        image_SSC = self._load(row, self.train_side)
-        size = self.preprocessing.size
-        changed_SSC = augment(image_SSC, self.augmentation, generator, size=size)
-        return to_tensor(changed_SSC, self.preprocessing), row
+        image_HWC = self._load(row, self.train_size)
+        changed_HWC = augment(image_HWC, self.augmentation, generator, size=size)
+        changed_CHW = to_tensor(changed_HWC, self.preprocessing)
+        return occlude(changed_CHW, self.augmentation, generator, self.preprocessing), row
 
-    def _load(self, row: int, side: int) -> Shaped[np.ndarray, "S S C"]:
-        if self.cache is not None and self.cache.side == side:
+    def _load(self, row: int, size: HeightWidth) -> Shaped[np.ndarray, "H W C"]:
+        if self.cache is not None and self.cache.height_width == size:
             kept = self.cache.get(row)
             if kept is not None:
                 return kept
-        return load_image(self.root / self.paths[row], self.preprocessing, side=side)
+        return load_image(self.root / self.paths[row], self.preprocessing, size=size)
 
 
 class ImageBatch(NamedTuple):
     """Some clean images, in row order.
 
     Attributes:
-        images_NCSS: the images that could be read.
+        images_NCHW: the images that could be read.
         rows: their row numbers.
         failed: row -> reason, for rows of this batch that could not be read.
     """
 
-    images_NCSS: Float32[Tensor, "N C S S"]
+    images_NCHW: Float32[Tensor, "N C H W"]
     rows: list[int]
     failed: dict[int, str]
 
@@ -129,7 +135,7 @@ def clean_batches(rows: ImageRows, *, batch_size: int, threads: int = 2) -> Iter
         except DecodeError as error:
             return error
 
-    side, bands = rows.preprocessing.size, rows.preprocessing.bands
+    bands, size = rows.preprocessing.bands, rows.preprocessing.height_width
     results = prefetched(range(len(rows)), load, threads=threads)
     for start in range(0, len(rows), batch_size):
         batch = range(start, min(start + batch_size, len(rows)))
@@ -140,5 +146,5 @@ def clean_batches(rows: ImageRows, *, batch_size: int, threads: int = 2) -> Iter
                 failed[row] = result.reason
             else:
                 good[row] = result
-        empty = torch.empty((0, bands, side, side))
+        empty = torch.empty((0, bands, *size))
         yield ImageBatch(torch.stack(list(good.values())) if good else empty, list(good), failed)

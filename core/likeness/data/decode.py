@@ -25,6 +25,7 @@ from likeness.data.decoded import (
 )
 from likeness.data.dicom import by_dicom, is_dicom
 from likeness.data.raster import by_folder, by_rasterio, raster_names
+from likeness.image_size import ImageSize, height_width
 
 __all__ = [
     "MAX_PIXELS",
@@ -63,7 +64,7 @@ _MODE_TYPES = {"I": "int32", "F": "float32", **dict.fromkeys(("I;16", "I;16B", "
 def decode(
     source: Path | str | bytes,
     *,
-    min_side: int | None = None,
+    min_side: ImageSize | None = None,
     bands: Sequence[int] | None = None,
 ) -> Shaped[np.ndarray, "H W C"]:
     """Decode an image.
@@ -76,8 +77,9 @@ def decode(
 
     Args:
         source: a file, its bytes, or a folder of single-band TIFFs.
-        min_side: neither side is needed larger than this; a JPEG is then decoded at 1/2, 1/4 or
-            1/8 scale as long as both sides stay >= `min_side`. None decodes at full scale.
+        min_side: neither side is needed larger than this, or than this height and width; a JPEG is
+            then decoded at 1/2, 1/4 or 1/8 scale as long as both sides stay as large. None decodes
+            at full scale.
         bands: which bands to read, in this order, numbered from 1 as in the file; None reads all
             but alpha. (A TIFF of four 8-bit bands written with GDAL's defaults calls the fourth
             alpha, whatever it is.)
@@ -95,7 +97,7 @@ def decode(
 def decode_full(
     source: Path | str | bytes,
     *,
-    min_side: int | None = None,
+    min_side: ImageSize | None = None,
     bands: Sequence[int] | None = None,
 ) -> Decoded:
     """As `decode`, with all that the file says of the pixels."""
@@ -167,7 +169,7 @@ def _is_raster(data: bytes) -> bool:
     return deep_png or data.startswith(_TIFF_SIGNS)
 
 
-def _by_pillow(data: bytes, min_side: int | None, *, alpha: bool) -> Decoded:
+def _by_pillow(data: bytes, min_side: ImageSize | None, *, alpha: bool) -> Decoded:
     try:
         with Image.open(BytesIO(data), formats=_FORMATS) as image:
             check_size(*image.size)
@@ -175,7 +177,9 @@ def _by_pillow(data: bytes, min_side: int | None, *, alpha: bool) -> Decoded:
             form = "JPEG" if image.format == "MPO" else str(image.format)
             width, height = image.size
             if min_side is not None and form == "JPEG":
-                image.draft(None, (min_side, min_side))
+                least = height_width(min_side)  # Pillow's sizes are width and height
+                on_side = _orientation(image) in _ON_THE_SIDE
+                image.draft(None, least if on_side else least[::-1])
             image.load()
             orientation = _orientation(image)
             turn = _TURNS.get(orientation)

@@ -16,14 +16,16 @@ from likeness.data.decoded import Decoded
 from likeness.data.masks import mask_beside, read_mask, require_size
 from likeness.data.stepped import step_image
 from likeness.data.steps import side_needed
-from likeness.data.transforms import Preprocessing
+from likeness.data.transforms import Preprocessing, central_box
+from likeness.image_size import HeightWidth
 
 
 class View(NamedTuple):
     """What the network sees of a file, before it is brought to the network's size.
 
     Attributes:
-        image_HWC: after the steps, and cut to the central square where the preprocessing cuts.
+        image_HWC: after the steps, and cut to the network's aspect ratio where the preprocessing
+            cuts.
         mask_HW: the mask, cut likewise; None without one.
         mask_reason: why the mask that is there cannot be used; "" if it can, or there is none.
     """
@@ -52,12 +54,18 @@ def view_of(path: Path, preprocessing: Preprocessing, *, side: int) -> View:
     mask_HW, reason = _of_its_size(decoded, mask_HW, reason)
     image_HWC, mask_HW = step_image(decoded.measured_HWC, steps, side=side, mask_HW=mask_HW)
     if preprocessing.resize == "centre-crop":
-        height, width = image_HWC.shape[:2]
-        length = min(height, width)
-        top, left = (height - length) // 2, (width - length) // 2
-        centre = slice(top, top + length), slice(left, left + length)
+        centre = _central(image_HWC.shape[:2], preprocessing.height_width)
         image_HWC, mask_HW = image_HWC[centre], None if mask_HW is None else mask_HW[centre]
     return View(image_HWC, mask_HW, reason)
+
+
+def _central(image: HeightWidth, shape: HeightWidth) -> tuple[slice, slice]:
+    """Rows and columns of the largest central part of an image with the aspect ratio of `shape`."""
+    left, top, right, bottom = central_box(image, shape)
+    lengths = max(1, int(bottom - top)), max(1, int(right - left))
+    starts = [(side - length) // 2 for side, length in zip(image, lengths, strict=True)]
+    rows, columns = (slice(at, at + length) for at, length in zip(starts, lengths, strict=True))
+    return rows, columns
 
 
 def _mask_of(path: Path) -> tuple[np.ndarray | None, str]:

@@ -1,6 +1,6 @@
 """Many images made ready for the network at once: a fraction of the cost of one after the other.
 
-Legend: N = images of one size and type, H height, W width, C bands, S side of the network's input.
+Legend: N = images of one size and type, H height, W width, C bands.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from likeness.data.transforms import (
     to_tensor,
 )
 from likeness.errors import require
+from likeness.image_size import HeightWidth
 
 
 def prepare_images(
     images: Sequence[Shaped[np.ndarray, "_ _ _"]], preprocessing: Preprocessing
-) -> list[Float32[Tensor, "C S S"]]:
+) -> list[Float32[Tensor, "C H W"]]:
     """What `to_tensor(resize_image(match_bands(image)))` gives for each, in the same order.
 
-    Square images of one size and type go together; `resample_stack` says how little their pixels
-    differ. Others, and those with holes (values that are not finite), are made one by one.
+    Images of one size and type that have the aspect ratio of the network's input go together;
+    `resample_stack` says how little their pixels differ. Others, and those with holes (values that
+    are not finite), are made one by one.
 
     Args:
         images: (H, W, C) each, of uint8, uint16 or float32.
@@ -46,7 +48,7 @@ def prepare_images(
     inputs: dict[int, Tensor] = {}
     alike: dict[tuple[tuple[int, ...], np.dtype], list[int]] = defaultdict(list)
     for place, image_HWC in enumerate(matched):
-        if _is_plain(image_HWC):
+        if _is_plain(image_HWC, preprocessing.height_width):
             alike[image_HWC.shape, image_HWC.dtype].append(place)
         else:
             inputs[place] = to_tensor(resize_image(image_HWC, preprocessing), preprocessing)
@@ -56,15 +58,16 @@ def prepare_images(
     return [inputs[place] for place in range(len(matched))]
 
 
-def _is_plain(image_HWC: np.ndarray) -> bool:
-    """Whether it is a square, which no preprocessing crops, of nothing but numbers."""
-    height, width, _ = image_HWC.shape
-    return height == width and (image_HWC.dtype.kind != "f" or bool(np.isfinite(image_HWC).all()))
+def _is_plain(image_HWC: np.ndarray, shape: HeightWidth) -> bool:
+    """Whether it has the aspect ratio of `shape`, so that nothing crops it, and only numbers."""
+    (height, width, _), (tall, wide) = image_HWC.shape, shape
+    whole = image_HWC.dtype.kind != "f" or bool(np.isfinite(image_HWC).all())
+    return height * wide == width * tall and whole
 
 
 def _inputs(stack_NHWC: np.ndarray, preprocessing: Preprocessing) -> Tensor:
     """Writes to the stack where it is float32 and of the network's size."""
     pixels_NCHW = torch.from_numpy(stack_NHWC).permute(0, 3, 1, 2)
-    pixels_NCSS = resample_stack(pixels_NCHW, preprocessing.size, preprocessing.size)
-    values_NCSS = pixels_NCSS.to(torch.float32, memory_format=torch.contiguous_format)
-    return normalise_(values_NCSS, preprocessing)
+    resized_NCHW = resample_stack(pixels_NCHW, *preprocessing.height_width)
+    values_NCHW = resized_NCHW.to(torch.float32, memory_format=torch.contiguous_format)
+    return normalise_(values_NCHW, preprocessing)

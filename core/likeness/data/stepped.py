@@ -17,6 +17,7 @@ from likeness.data.decode import DecodeError, decode_full
 from likeness.data.masks import mask_beside, read_mask, require_size, scaled
 from likeness.data.steps import CropToMask, Step, apply_to_both, require_fit, side_needed
 from likeness.data.transforms import match_bands
+from likeness.image_size import ImageSize, height_width
 
 
 class Pixels(NamedTuple):
@@ -35,7 +36,7 @@ def read_stepped(
     source: Path | str | bytes,
     steps: Sequence[Step],
     *,
-    side: int,
+    side: ImageSize,
     bands: Sequence[int] | None = None,
     beside: Path | str | None = None,
 ) -> Pixels:
@@ -44,8 +45,9 @@ def read_stepped(
     Args:
         source: the file, or its bytes.
         steps: what to do; without any, the image is as it was decoded.
-        side: neither side of what comes out is needed larger; a JPEG is decoded at a reduced scale
-            where that is enough, and before any step other images are made smaller likewise.
+        side: neither side of what comes out is needed larger, or than this height and width; a JPEG
+            is decoded at a reduced scale where that is enough, and before any step other images are
+            made smaller likewise (both sides then by the longer of the two).
         bands: numbers of the bands, as `decode` takes them.
         beside: the file that bytes were read from: its mask is looked for there.
 
@@ -56,6 +58,7 @@ def read_stepped(
     if not steps:
         decoded = decode_full(source, min_side=side, bands=bands)
         return Pixels(decoded.measured_HWC, decoded.dtype)
+    side = max(height_width(side))
     mask_HW = _mask_of(beside if isinstance(source, bytes) else source, steps)
     decoded = decode_full(source, min_side=side_needed(side, steps, mask_HW), bands=bands)
     if mask_HW is not None:
@@ -76,7 +79,7 @@ def step_image(
     Args:
         image_HWC: uint8 with three bands (or one, which is repeated), if there is any step.
         steps: what to do.
-        side: of the square that is made of the image later.
+        side: the longer one of what is made of the image later.
         mask_HW: the image's mask at any scale.
 
     Returns:

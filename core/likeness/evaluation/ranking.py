@@ -8,12 +8,15 @@ items. A metric that needs deeper ranks than were looked at is refused, never ap
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from likeness.errors import UserError, require
+
+PrecisionCurve = Literal["step", "trapezoid"]
 
 
 @dataclass(frozen=True)
@@ -98,21 +101,77 @@ def map_at_r(ranks: RelevantRanks) -> Float[np.ndarray, " Q"]:
     """
     _require_depth(ranks, _most(ranks), "R, the relevant items of a query,")
     within_M = ranks.rank_M <= ranks.relevant_Q[ranks.query_M]
-    return _summed_precision(ranks, within_M)
+    return _share_of_relevant(ranks, np.where(within_M, place_in_query(ranks) / ranks.rank_M, 0.0))
 
 
-def average_precision(ranks: RelevantRanks) -> Float[np.ndarray, " Q"]:
-    """AP over the full ranking, step-wise: the mean of the precision at every relevant item.
+def average_precision(
+    ranks: RelevantRanks, curve: PrecisionCurve = "step"
+) -> Float[np.ndarray, " Q"]:
+    """AP over the full ranking: the area under precision as a function of recall.
 
-    No interpolation and no trapezoids. R = all relevant items, so that an item not found within a
-    truncated ranking would count as 0; such a ranking is refused.
+    R = all relevant items, so that an item not found within a truncated ranking would count as 0;
+    such a ranking is refused.
+
+    Args:
+        ranks: the ranks.
+        curve: "step": the mean of the precision at every relevant item, no interpolation.
+            "trapezoid": at every relevant item the mean of the precision there and one rank
+            earlier, which is 1 before the first rank (the Oxford buildings evaluation, and after
+            it the official ones of Market-1501 and MARS).
+
+    Raises:
+        UserError: if the ranking is truncated, or for another curve.
+    """
+    _require_complete(ranks, "average precision")
+    require(curve in get_args(PrecisionCurve), "curve", "step or trapezoid", curve)
+    place_M = place_in_query(ranks)
+    precision_M = place_M / ranks.rank_M
+    if curve == "trapezoid":
+        earlier_M = np.where(ranks.rank_M > 1, place_M - 1, 1) / np.maximum(ranks.rank_M - 1, 1)
+        precision_M = (precision_M + earlier_M) / 2
+    return _share_of_relevant(ranks, precision_M)
+
+
+def inverse_negative_penalty(ranks: RelevantRanks) -> Float[np.ndarray, " Q"]:
+    """INP: relevant items / rank of the last of them, in (0, 1]; its mean is mINP.
+
+    Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook" (2021).
 
     Raises:
         UserError: if the ranking is truncated.
     """
-    complete = ranks.depth is None or len(ranks.rank_M) == ranks.relevant_Q.sum()
-    require(complete, "depth", "the full ranking for average precision", ranks.depth)
-    return _summed_precision(ranks, np.ones(len(ranks.rank_M), dtype=bool))
+    _require_complete(ranks, "the inverse negative penalty")
+    last_Q = np.zeros(len(ranks.relevant_Q), np.int64)
+    np.maximum.at(last_Q, ranks.query_M, ranks.rank_M)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(ranks.relevant_Q / last_Q)
+
+
+def first_rank(ranks: RelevantRanks) -> Int[np.ndarray, " Q"]:
+    """Rank of the nearest relevant item of each query, 0 where none was found."""
+    place_M = place_in_query(ranks)
+    first_Q = np.zeros(len(ranks.relevant_Q), np.int64)
+    first_Q[ranks.query_M[place_M == 1]] = ranks.rank_M[place_M == 1]
+    return first_Q
+
+
+def without(ranks: RelevantRanks, dropped_M: Bool[np.ndarray, " M"]) -> RelevantRanks:
+    """The ranking with some of its relevant items taken out: whatever is behind them moves up.
+
+    Args:
+        ranks: of a full ranking, ungraded.
+        dropped_M: the relevant items that leave it.
+
+    Raises:
+        UserError: if the ranking is truncated (what moves up was not looked at) or graded.
+    """
+    _require_complete(ranks, "a ranking that items are taken out of")
+    require(ranks.gain_M is None and ranks.size_M is None, "ranks", "ungraded", "graded ones")
+    query_M, rank_M = ranks.query_M[~dropped_M], ranks.rank_M[~dropped_M]
+    relevant_Q = np.bincount(query_M, minlength=len(ranks.relevant_Q))
+    kept = RelevantRanks(query_M, rank_M, relevant_Q)
+    ahead_M = place_in_query(ranks)[~dropped_M] - place_in_query(kept)  # taken out before it
+    return replace(kept, rank_M=rank_M - ahead_M)
 
 
 def ndcg_at(
@@ -208,11 +267,14 @@ def _hits_within(ranks: RelevantRanks, k: int | np.ndarray) -> np.ndarray:
     return np.bincount(ranks.query_M[ranks.rank_M <= limit], minlength=len(ranks.relevant_Q))
 
 
-def _summed_precision(ranks: RelevantRanks, counted_M: np.ndarray) -> np.ndarray:
-    """Sum over counted items of hits so far / rank, divided by the relevant items."""
-    place_M = place_in_query(ranks)
-    precision_M = np.where(counted_M, place_M / ranks.rank_M, 0.0)
-    sum_Q = np.bincount(ranks.query_M, precision_M, minlength=len(ranks.relevant_Q))
+def _require_complete(ranks: RelevantRanks, what: str) -> None:
+    complete = ranks.depth is None or len(ranks.rank_M) == ranks.relevant_Q.sum()
+    require(complete, "depth", f"the full ranking for {what}", ranks.depth)
+
+
+def _share_of_relevant(ranks: RelevantRanks, worth_M: np.ndarray) -> np.ndarray:
+    """Sum of the found items' worth, divided by the relevant items."""
+    sum_Q = np.bincount(ranks.query_M, worth_M, minlength=len(ranks.relevant_Q))
     with np.errstate(invalid="ignore"):
         return np.asarray(sum_Q / ranks.relevant_Q)
 

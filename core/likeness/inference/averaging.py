@@ -3,7 +3,8 @@
 Probabilities are averaged, not logits: each reading is calibrated for itself, and a member that is
 sure of nothing pulls towards nothing.
 
-Legend: N images, C bands of an image or classes, S side, L logits, D embedding dimension.
+Legend: N images, C bands of an image or classes, H height, W width, L logits, D embedding
+dimension.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ Decide = Callable[[np.ndarray], np.ndarray]  # probabilities (N, C) -> labels (N
 
 
 def symmetric_views(
-    images_NCSS: Float[Tensor, "N C S S"], views: Views
-) -> Iterator[Float[Tensor, "N C S S"]]:
+    images_NCHW: Float[Tensor, "N C H W"], views: Views
+) -> Iterator[Float[Tensor, "N C H W"]]:
     """The images as they are, and as symmetry shows them (test-time augmentation).
 
     Args:
-        images_NCSS: squares.
+        images_NCHW: squares for `dihedral`.
         views: `one` is the image alone, `flips` adds its mirror image (left and right exchanged),
             `dihedral` all eight symmetries of the square, for images without an upright.
     """
-    yield images_NCSS
+    yield images_NCHW
     if views == "one":
         return
-    yield images_NCSS.flip(3)
+    yield images_NCHW.flip(3)
     if views == "dihedral":
         for turns in (1, 2, 3):
-            turned_NCSS = torch.rot90(images_NCSS, turns, dims=(2, 3))
-            yield turned_NCSS
-            yield turned_NCSS.flip(3)
+            turned_NCHW = torch.rot90(images_NCHW, turns, dims=(2, 3))
+            yield turned_NCHW
+            yield turned_NCHW.flip(3)
 
 
 def mean_of_views(answers: Sequence[Answers], space: Space, decide: Decide | None) -> Answers:

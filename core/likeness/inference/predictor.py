@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from likeness.bundle import Bundle, load_bundle
@@ -22,6 +23,7 @@ from likeness.data.cache import load_image
 from likeness.data.stepped import step_image
 from likeness.data.transforms import Preprocessing, match_bands, resize_image, to_tensor
 from likeness.errors import require
+from likeness.image_size import in_words
 from likeness.inference.averaging import VIEWS, Views, mean_of_views, symmetric_views
 from likeness.inference.blocks import (
     Answers,
@@ -93,7 +95,8 @@ class Predictor:
 
         Raises:
             UserError: if the bundle cannot be read or lacks what the readout needs, the device is
-                not there, or a number is out of range.
+                not there, a number is out of range, or `dihedral` is asked of a model whose images
+                are no squares.
         """
         loaded = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         threads = min(8, os.cpu_count() or 1) if threads is None else threads
@@ -101,6 +104,9 @@ class Predictor:
         require(threads >= 1, "threads", ">= 1", threads)
         require(columns in ("predict", "embed"), "columns", "predict or embed", columns)
         require(views in VIEWS, "views", f"one of {', '.join(VIEWS)}", views)
+        size = loaded.preprocessing.size
+        rule = f"one or flips for images of {in_words(size)} pixels, which are no squares"
+        require(views != "dihedral" or isinstance(size, int), "views", rule, views)
         device = _accelerator() if device == "auto" else device
         require(_is_there(device), "device", "one that this machine has", device)
         self.batch_size = batch_size
@@ -186,21 +192,33 @@ class Predictor:
         Raises:
             DecodeError: if it cannot be used.
         """
-        image_SSC = load_image(source, self.preprocessing, beside=beside)
-        return to_tensor(image_SSC, self.preprocessing)
+        image_HWC = load_image(source, self.preprocessing, beside=beside)
+        return to_tensor(image_HWC, self.preprocessing)
 
     def answer(self, prepared: Sequence[Tensor]) -> Answers:
         """A forward pass for each view, and the readout; rows of nan without a usable answer."""
-        images_NCSS = torch.stack(list(prepared))
-        said = [self._forward(view) for view in symmetric_views(images_NCSS, self.views)]
+        images_NCHW = torch.stack(list(prepared))
+        said = [self._forward(view) for view in symmetric_views(images_NCHW, self.views)]
         read = [self._read(raw_ND, logits_NL) for raw_ND, logits_NL in said]
         decide = None if self.reader is None else self.reader.decide
         answers = mean_of_views(read, self.space, decide)
-        return answers._replace(outside=self._outside(images_NCSS, read[0].embeddings_ND))
+        return answers._replace(outside=self._outside(images_NCHW, read[0].embeddings_ND))
 
-    def _forward(self, images_NCSS: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def raw(
+        self, prepared: Sequence[Tensor]
+    ) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, "N L"]]:
+        """Embeddings as the network gives them (not normalised) and logits, means over the views.
+
+        For those who pool several images before they compare: see `inference.sets`.
+        """
+        images_NCHW = torch.stack(list(prepared))
+        said = [self._forward(view) for view in symmetric_views(images_NCHW, self.views)]
+        embeddings, logits = zip(*said, strict=True)
+        return np.mean(embeddings, axis=0), np.mean(logits, axis=0)
+
+    def _forward(self, images_NCHW: Tensor) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
-            outputs = self.embedder(images_NCSS.to(self.device))
+            outputs = self.embedder(images_NCHW.to(self.device))
             raw_ND = outputs.embeddings[HEAD].float().cpu().numpy()
             logits = outputs.logits.get(CLASS)
             logits_NL = np.empty((len(raw_ND), 0), np.float32)
@@ -208,14 +226,14 @@ class Predictor:
                 logits_NL = logits.float().cpu().numpy()
         return raw_ND, logits_NL
 
-    def _outside(self, images_NCSS: Tensor, embeddings_ND: np.ndarray) -> list[str]:
+    def _outside(self, images_NCHW: Tensor, embeddings_ND: np.ndarray) -> list[str]:
         """Why images are out of scope, as they are, whatever other views were answered."""
         if self.scope is None:
             return []
         usable_N = np.isfinite(embeddings_ND).all(axis=1)
         reasons = np.full(len(embeddings_ND), "", dtype=object)
         if usable_N.any():
-            looks_NF = appearance(images_NCSS, self.preprocessing).numpy()
+            looks_NF = appearance(images_NCHW, self.preprocessing).numpy()
             seen = Seen(looks_NF[usable_N], embeddings_ND[usable_N])
             reasons[usable_N] = self.scope.reasons(seen)
         return list(reasons)
@@ -261,7 +279,8 @@ class Predictor:
         fits = array.ndim == 3 and array.size and array.dtype.name in _DTYPES
         require(fits, "image", rule, f"{array.shape} of {array.dtype}")
         matched = match_bands(array, self.preprocessing.bands)
-        whole, _ = step_image(matched, self.preprocessing.steps, side=self.preprocessing.size)
+        longest = max(self.preprocessing.height_width)
+        whole, _ = step_image(matched, self.preprocessing.steps, side=longest)
         return to_tensor(resize_image(whole, self.preprocessing), self.preprocessing)
 
     def __getstate__(self) -> dict[str, Any]:

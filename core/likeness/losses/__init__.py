@@ -7,7 +7,7 @@ from likeness.losses.classification import (
     FocalLoss,
     MultiLabelClassificationLoss,
 )
-from likeness.losses.contrastive import ContrastiveLoss, WeightedContrastiveLoss
+from likeness.losses.contrastive import ContrastiveLoss
 from likeness.losses.factory import (
     ClassificationSpec,
     LossSpec,
@@ -16,6 +16,7 @@ from likeness.losses.factory import (
 )
 from likeness.losses.lifted import GeneralisedLiftedLoss, LiftedStructuredLoss
 from likeness.losses.triplet import BatchHardTripletLoss, SemiHardTripletLoss, TripletLoss
+from likeness.losses.weighted_contrastive import WeightedContrastiveLoss
 
 __all__ = [
     "BatchHardTripletLoss",

@@ -123,48 +123,6 @@ class ContrastiveLoss(PairLoss):
         )
 
 
-class WeightedContrastiveLoss(PairLoss):
-    """Contrastive loss whose pairs are weighted by the selection (Wang et al., AAAI 2019).
-
-        L_P = 1/2 sum w+ d^2 / sum w+,   L_N = 1/2 sum w- [margin - d]+^2 / sum w-,
-        L = (1 - negative_share) L_P + negative_share L_N
-
-    The formula and its defaults come from a third-party port of the method; the base loss and the
-    weights from the authors' poster. The weights are whatever the selection says (soft mining,
-    attention); without one every pair weighs the same.
-
-    Args:
-        margin: distance from which a negative costs nothing, > 0.
-        negative_share: lambda of the formula, in [0, 1].
-        space: `cosine` (chord distance, default) or `euclidean`.
-
-    Raises:
-        UserError: if an argument is out of range.
-    """
-
-    spaces: ClassVar[tuple[Space, ...]] = ("cosine", "euclidean")
-
-    def __init__(
-        self, *, margin: float = 1.2, negative_share: float = 0.5, space: Space | None = None
-    ) -> None:
-        super().__init__(space)
-        require(margin > 0, "margin", "> 0", margin)
-        require(0 <= negative_share <= 1, "negative_share", "in [0, 1]", negative_share)
-        self.margin, self.negative_share = margin, negative_share
-
-    def on_dense(self, pairs: Pairs, selection: Selection) -> LossTerms:
-        """See `contrastive`."""
-        return contrastive(
-            pairs.distance,
-            *selection,
-            positive_margin=0.0,
-            negative_margin=self.margin,
-            power=2,
-            reduction="all",
-            balance=((1 - self.negative_share) / 2, self.negative_share / 2),
-        )
-
-
 def _kept(weights_NM: Tensor, inside_NM: Tensor) -> Tensor:
     """The weights inside, zero outside, as a new matrix; bool stays bool."""
     return weights_NM & inside_NM if weights_NM.dtype == torch.bool else weights_NM * inside_NM

@@ -17,7 +17,7 @@ from likeness.losses.classification import (
     FocalLoss,
     MultiLabelClassificationLoss,
 )
-from likeness.losses.contrastive import ContrastiveLoss, WeightedContrastiveLoss
+from likeness.losses.contrastive import ContrastiveLoss
 from likeness.losses.lifted import GeneralisedLiftedLoss, LiftedStructuredLoss
 from likeness.losses.triplet import (
     BatchHardTripletLoss,
@@ -25,6 +25,7 @@ from likeness.losses.triplet import (
     TripletLoss,
     Variant,
 )
+from likeness.losses.weighted_contrastive import WeightedContrastiveLoss, WeightedVariant
 
 MetricSpace = Literal["cosine", "euclidean"]
 
@@ -46,6 +47,7 @@ class WeightedContrastiveSpec(Spec):
     name: Literal["weighted_contrastive"] = "weighted_contrastive"
     margin: float = Field(1.2, gt=0)
     negative_share: float = Field(0.5, ge=0, le=1)
+    variant: WeightedVariant = "paper"
     space: MetricSpace = "cosine"
 
 
@@ -145,12 +147,14 @@ class ClassificationSpec(Spec):
         label_smoothing: in [0, 1); 0 for `focal`.
         class_weights: `none` or `balanced`.
         gamma: of `focal` only, >= 0; None means 2.
+        confidence_sigma: of `cross_entropy` only, > 0: samples of medium confidence count most.
     """
 
     name: Literal["cross_entropy", "binary_cross_entropy", "focal"] = "cross_entropy"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: ClassWeights = "none"
     gamma: float | None = Field(None, ge=0)
+    confidence_sigma: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
     def _combinations(self) -> ClassificationSpec:
@@ -159,6 +163,9 @@ class ClassificationSpec(Spec):
             require(smoothing == 0, "label_smoothing", "0 for focal", smoothing)
         else:
             require(self.gamma is None, "gamma", f"left out for {self.name}", self.gamma)
+        if self.name != "cross_entropy":
+            sigma, rule = self.confidence_sigma, f"left out for {self.name}"
+            require(sigma is None, "confidence_sigma", rule, sigma)
         return self
 
 
@@ -213,7 +220,8 @@ def build_classification(
     options = spec.model_dump(include={"label_smoothing", "class_weights"})
     if spec.name == "binary_cross_entropy":
         return MultiLabelClassificationLoss(**options, counts=counts, images=images)
-    return ClassificationLoss(**options, counts=counts)
+    sigma = spec.confidence_sigma
+    return ClassificationLoss(**options, counts=counts, confidence_sigma=sigma)
 
 
 def check_labels(

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from likeness.config import Spec
-from likeness.errors import UserError
+from likeness.errors import UserError, require
 from likeness.mining.balanced import class_balanced_triplets
 from likeness.mining.hard import Rule, batch_hard, check_semi_hard, semi_hard
 from likeness.mining.informative import Aggregate, informative_triplets, random_triplets
+from likeness.mining.soft import SoftVariant, class_aware_attention, online_soft_mining
 from likeness.selection import Miner
 
 
@@ -73,12 +74,49 @@ class ClassBalancedMinerSpec(Spec):
     count: int = Field(64, ge=1)
 
 
+class OnlineSoftMinerSpec(Spec):
+    """Near positives and near negatives weigh most; see `mining.soft.online_soft_mining`."""
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "dense"
+
+    name: Literal["online_soft_mining"] = "online_soft_mining"
+    variant: SoftVariant = "paper"
+    sigma: float = Field(0.8, gt=0)
+    margin: float = Field(1.2, gt=0)
+    differentiable: bool = False
+
+
+class ClassAwareAttentionSpec(Spec):
+    """Pairs that the classifier is sure of weigh most; see `mining.soft.class_aware_attention`.
+
+    Attributes:
+        sigma: of the `caffe` variant only; None means the official 0.68.
+    """
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "dense"
+
+    name: Literal["class_aware_attention"] = "class_aware_attention"
+    variant: SoftVariant = "paper"
+    head: str = "class"
+    sigma: float | None = Field(None, gt=0)
+    differentiable: bool = False
+
+    @model_validator(mode="after")
+    def _combinations(self) -> ClassAwareAttentionSpec:
+        if self.variant != "caffe":
+            rule = f"left out for the {self.variant} variant"
+            require(self.sigma is None, "sigma", rule, self.sigma)
+        return self
+
+
 MinerSpec = Annotated[
     BatchHardMinerSpec
     | SemiHardMinerSpec
     | InformativeMinerSpec
     | RandomMinerSpec
-    | ClassBalancedMinerSpec,
+    | ClassBalancedMinerSpec
+    | OnlineSoftMinerSpec
+    | ClassAwareAttentionSpec,
     Field(discriminator="name"),
 ]
 
@@ -96,7 +134,7 @@ def build_miner(spec: MinerSpec) -> Miner:
     Raises:
         UserError: if the options make no sense together.
     """
-    options = spec.model_dump(exclude={"name"})
+    options = spec.model_dump(exclude={"name"}, exclude_none=True)
     match spec:
         case BatchHardMinerSpec():
             return batch_hard
@@ -109,6 +147,30 @@ def build_miner(spec: MinerSpec) -> Miner:
             return partial(random_triplets, **options)
         case ClassBalancedMinerSpec():
             return partial(class_balanced_triplets, **options)
+        case OnlineSoftMinerSpec():
+            return partial(online_soft_mining, **options)
+        case ClassAwareAttentionSpec():
+            return partial(class_aware_attention, **options)
+
+
+def keeps_graph(miners: Sequence[MinerSpec]) -> bool:
+    """Whether a miner wants pairs and logits with their graph, for differentiable weights."""
+    soft = (OnlineSoftMinerSpec, ClassAwareAttentionSpec)
+    return any(isinstance(miner, soft) and miner.differentiable for miner in miners)
+
+
+def check_attention(miners: Sequence[MinerSpec], *, has_logits: bool, multilabel: bool) -> None:
+    """Refuse class-aware attention where there is no classifier of one class per image to ask.
+
+    Raises:
+        UserError: naming what is missing.
+    """
+    if not any(isinstance(miner, ClassAwareAttentionSpec) for miner in miners):
+        return
+    rule = "given where the miner class_aware_attention reads its logits"
+    require(has_logits, "classification", rule, None)
+    rule = "one that does without class_aware_attention for several labels per image"
+    require(not multilabel, "miners", rule, "class_aware_attention")
 
 
 def check_combination(loss: Reader, miners: Sequence[MinerSpec]) -> None:

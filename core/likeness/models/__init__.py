@@ -2,13 +2,15 @@
 
 from likeness.models.backbones import Backbone, BackboneOutputs, build_backbone
 from likeness.models.embedder import Embedder, Outputs, build_embedder
-from likeness.models.heads import CLASS, EMBEDDING
+from likeness.models.heads import CLASS, CLASS_FIRST, CLASS_MIDDLE, EMBEDDING
 from likeness.models.pooling import GeM, GlobalAverage, generalised_mean, global_average
 from likeness.models.spec import AttentionSpec, BackboneName, ModelSpec, Space
 from likeness.models.stems import inflate_bands
 
 __all__ = [
     "CLASS",
+    "CLASS_FIRST",
+    "CLASS_MIDDLE",
     "EMBEDDING",
     "AttentionSpec",
     "Backbone",

@@ -1,4 +1,4 @@
-"""torchvision's networks behind one small interface.
+"""torchvision's networks, and GoogLeNet-BN, behind one small interface.
 
 Shapes: N = images, C = bands, H, W = pixels, F = features, h, w = cells of the feature map,
 T = tokens.
@@ -7,7 +7,7 @@ T = tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -25,15 +25,29 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from likeness.errors import require
 from likeness.models.attention import add_attention
+from likeness.models.inception_bn import (
+    FIRST_LAYER,
+    FIRST_STAGE,
+    MIDDLE_STAGE,
+    NUM_FEATURES,
+    build_trunk,
+)
 from likeness.models.spec import VIT_PATCH, ModelSpec
 from likeness.models.stems import first_convolution
 
 
 class BackboneOutputs(NamedTuple):
-    """What a backbone sees: a feature map and, for transformers, the class token."""
+    """What a backbone sees.
+
+    Attributes:
+        map_NFhw: the last feature map.
+        token_NF: the class token of a transformer.
+        stages: maps of earlier stages by name, for heads half-way; None without such heads.
+    """
 
     map_NFhw: Float[Tensor, "N F h w"]
     token_NF: Float[Tensor, "N F"] | None
+    stages: Mapping[str, Tensor] | None = None
 
 
 _KAIMING_FAN_OUT = partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
@@ -45,7 +59,8 @@ class Backbone(Protocol):
 
     Attributes:
         num_features: F, the channels of the feature map.
-        net: torchvision's network without its class layer; its keys are torchvision's.
+        net: torchvision's network without its class layer; its keys are torchvision's (those of
+            GoogLeNet-BN follow the Caffe layers' names).
         first_layer: the key of the convolution that reads the image.
         head_prefix: the keys of torchvision's class layer, which is not kept.
     """
@@ -62,6 +77,8 @@ class Backbone(Protocol):
 
 class ResNetBackbone(nn.Module):
     """ResNet-18, -34 or -50 (He et al. 2016), map of stride 32 (8 with the small stem).
+
+    Half of that with `spec.last_stride` 1: the first block of `layer4` no longer halves the map.
 
     With attention in its blocks where `spec.attention` says so.
     """
@@ -88,6 +105,8 @@ class ResNetBackbone(nn.Module):
         )
         if spec.stem == "small":
             net.maxpool = nn.Identity()
+        if spec.last_stride == 1:
+            _undo_stride(net.layer4)
         if spec.attention != "none":
             add_attention(net, spec.attention, spec.attention_options)
         self.net = net
@@ -99,6 +118,13 @@ class ResNetBackbone(nn.Module):
         for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
             map_NFhw = stage(map_NFhw)
         return BackboneOutputs(map_NFhw, None)
+
+
+def _undo_stride(stage: nn.Module) -> None:
+    """Make every convolution of a stage take each cell; the weights stay as they are."""
+    for part in stage.modules():
+        if isinstance(part, nn.Conv2d):
+            part.stride = (1, 1)
 
 
 class DenseNetBackbone(nn.Module):
@@ -183,7 +209,7 @@ class ViTBackbone(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         net = VisionTransformer(
-            image_size=spec.image_size,
+            image_size=spec.height_width[0],
             patch_size=VIT_PATCH,
             num_layers=12,
             num_heads=12,
@@ -218,6 +244,35 @@ class ViTBackbone(nn.Module):
         return BackboneOutputs(map_NFhw, tokens_NTF[:, 0])
 
 
+class InceptionBNBackbone(nn.Module):
+    """GoogLeNet-BN (Ioffe and Szegedy 2015), maps of stride 32 (8 with the small stem), >= 0."""
+
+    first_layer = FIRST_LAYER
+    head_prefix = "loss"  # as the Caffe layers of its heads are called
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.num_features = NUM_FEATURES
+        self.image_size = spec.height_width
+        self.net: nn.Module = build_trunk(bands=spec.bands, small=spec.stem == "small")
+
+    def forward(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:
+        """The last map, and those that the heads half-way read.
+
+        Raises:
+            UserError: if the images are not of the size that those heads are made for.
+        """
+        sides, (height, width) = tuple(images_NCHW.shape[2:]), self.image_size
+        rule = f"{height} x {width} pixels for inception_bn"
+        require(sides == (height, width), "images_NCHW", rule, sides)
+        map_NFhw, stages = images_NCHW, {}
+        for name, layer in self.net.named_children():
+            map_NFhw = layer(map_NFhw)
+            if name in (FIRST_STAGE, MIDDLE_STAGE):
+                stages[name] = map_NFhw
+        return BackboneOutputs(map_NFhw, None, stages)
+
+
 def build_backbone(spec: ModelSpec) -> Backbone:
     """The backbone that `spec` names, with random weights from torch's global generator."""
     match spec.backbone:
@@ -229,3 +284,5 @@ def build_backbone(spec: ModelSpec) -> Backbone:
             return PlainBackbone(spec)
         case "vit_b_16":
             return ViTBackbone(spec)
+        case "inception_bn":
+            return InceptionBNBackbone(spec)

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from likeness.errors import require
 from likeness.models.backbones import Backbone, BackboneOutputs, build_backbone
-from likeness.models.heads import EMBEDDING, build_classifiers, build_heads
+from likeness.models.heads import (
+    EMBEDDING,
+    FEATURES,
+    build_classifiers,
+    build_heads,
+    head_lengths,
+    wiring,
+)
 from likeness.models.pooling import GeM, GlobalAverage
 from likeness.models.pretrained import load_pretrained
 from likeness.models.spec import ModelSpec
@@ -28,7 +35,7 @@ class Outputs(NamedTuple):
         embeddings: head name -> raw (not normalised) embeddings, (N, D); the default head is
             `embedding`. The bundle's space says how to compare them.
         logits: name -> logits, (N, classes); the labels' are called `class`. Empty for a model
-            built without classes.
+            built without classes. What more there is of three heads: `likeness.models.heads`.
     """
 
     features_NF: Tensor
@@ -54,10 +61,10 @@ class Embedder(nn.Module):
         self.num_classes = num_classes
         self.backbone: Backbone = build_backbone(spec)
         self.num_features = self.backbone.num_features
-        self.embedding_dim = spec.embedding_dim or self.num_features
+        self.embedding_dim = head_lengths(spec, self.num_features)[EMBEDDING]
         self.pool = GeM() if spec.pooling == "gem" else GlobalAverage()
         self.heads = build_heads(spec, self.num_features)
-        self.classifiers = build_classifiers(spec, self.embedding_dim, num_classes)
+        self.classifiers = build_classifiers(spec, self.num_features, num_classes)
 
     def forward(self, images_NCHW: Float[Tensor, "N C H W"]) -> Outputs:
         """Features, embeddings of every head and logits of every class layer.
@@ -66,23 +73,32 @@ class Embedder(nn.Module):
             images_NCHW: normalised images with `spec.bands` channels.
 
         Raises:
-            UserError: on another number of channels, or for ViT another side.
+            UserError: on another number of channels, or for ViT and Inception-BN another size.
         """
-        features_NF = self._pool(self._see(images_NCHW))
-        embeddings = {name: head(features_NF) for name, head in self.heads.items()}
-        logits = {name: layer(embeddings[EMBEDDING]) for name, layer in self.classifiers.items()}
+        return self.read(self.see(images_NCHW))
+
+    def read(self, seen: BackboneOutputs) -> Outputs:
+        """The second half of `forward`: from what the backbone saw."""
+        features_NF, reads = self._pool(seen), wiring(self.spec)
+        known = {FEATURES: features_NF, **(seen.stages or {})}
+        embeddings = {name: head(known[reads.heads[name]]) for name, head in self.heads.items()}
+        known |= embeddings
+        logits = {
+            name: layer(known[reads.classifiers[name]]) for name, layer in self.classifiers.items()
+        }
         return Outputs(features_NF, embeddings, logits)
 
     def embed(self, images_NCHW: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D"]:
         """Raw embeddings of the default head; errors as in `forward`."""
-        embedding_ND: Tensor = self.heads[EMBEDDING](self._pool(self._see(images_NCHW)))
+        embedding_ND: Tensor = self(images_NCHW).embeddings[EMBEDDING]
         return embedding_ND
 
     def feature_map(self, images_NCHW: Float[Tensor, "N C H W"]) -> Float[Tensor, "N F h w"]:
         """The backbone's map before pooling; errors as in `forward`."""
-        return self._see(images_NCHW).map_NFhw
+        return self.see(images_NCHW).map_NFhw
 
-    def _see(self, images_NCHW: Tensor) -> BackboneOutputs:
+    def see(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:
+        """The first half of `forward`: what the backbone sees; errors as there."""
         shape = tuple(images_NCHW.shape)
         bands = self.spec.bands
         require(

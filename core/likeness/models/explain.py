@@ -21,7 +21,7 @@ from torch.nn import functional
 from likeness.errors import UserError, require
 from likeness.models.attention import MixedAttention
 from likeness.models.embedder import Embedder
-from likeness.models.heads import CLASS, EMBEDDING
+from likeness.models.heads import CLASS
 
 
 class Overlap(NamedTuple):
@@ -120,10 +120,9 @@ def grad_cam(
     class_N = _classes(class_index, len(images_NCHW), embedder.num_classes).to(images_NCHW.device)
     with torch.inference_mode(False), torch.enable_grad():
         with torch.no_grad():
-            map_NFhw = embedder.feature_map(images_NCHW)
-        map_NFhw.requires_grad_()
-        embedding_ND = embedder.heads[EMBEDDING](embedder.pool(map_NFhw))
-        logits_NK = embedder.classifiers[CLASS](embedding_ND)
+            seen = embedder.see(images_NCHW)
+        map_NFhw = seen.map_NFhw.requires_grad_()
+        logits_NK = embedder.read(seen).logits[CLASS]
         score = logits_NK.gather(1, class_N[:, None]).sum()  # an image's logit knows no other image
         (slope_NFhw,) = torch.autograd.grad(score, map_NFhw)
     weight_NF = slope_NFhw.mean(dim=(2, 3))

@@ -1,26 +1,82 @@
 """Layers on top of the pooled features: embeddings and class logits.
 
+Most networks have one head and one class layer, in a row. GoogLeNet-BN has three heads, as in the
+official code of Wang et al. 2019 (OSM + CAA): the embedding is the vector of the middle one, and
+each head has its class layer.
+
 Shapes: N = images, F = features, D = embedding, C = classes.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import nn
 
+from likeness.models.inception_bn import (
+    FIRST_STAGE,
+    HEAD_LENGTH,
+    MIDDLE_STAGE,
+    build_auxiliary,
+)
 from likeness.models.spec import ModelSpec
 
+FEATURES = "features"  # the pooled last map
 EMBEDDING = "embedding"  # the head that search compares
-CLASS = "class"  # the logits of the labels
+FIRST = "first"  # the vector of the first head of three
+CLASS = "class"  # the logits of the labels; of three heads, the last one's
+CLASS_MIDDLE = "class_middle"
+CLASS_FIRST = "class_first"
+
+
+class Wiring(NamedTuple):
+    """Who reads what, by name.
+
+    Attributes:
+        heads: head -> the pooled features or the map of a stage.
+        classifiers: class layer -> the pooled features or the vector of a head.
+    """
+
+    heads: dict[str, str]
+    classifiers: dict[str, str]
+
+
+_IN_A_ROW = Wiring({EMBEDDING: FEATURES}, {CLASS: EMBEDDING})
+_THREE_HEADS = Wiring(
+    {EMBEDDING: MIDDLE_STAGE, FIRST: FIRST_STAGE},
+    {CLASS: FEATURES, CLASS_MIDDLE: EMBEDDING, CLASS_FIRST: FIRST},
+)
+
+
+def wiring(spec: ModelSpec) -> Wiring:
+    """What the heads and class layers of a model read."""
+    return _THREE_HEADS if spec.backbone == "inception_bn" else _IN_A_ROW
+
+
+def head_lengths(spec: ModelSpec, num_features: int) -> dict[str, int]:
+    """Length of what each head gives, (N, D)."""
+    if spec.backbone == "inception_bn":
+        return {EMBEDDING: spec.embedding_dim or HEAD_LENGTH, FIRST: HEAD_LENGTH}
+    return {EMBEDDING: spec.embedding_dim or num_features}
 
 
 def build_heads(spec: ModelSpec, num_features: int) -> nn.ModuleDict:
     """The embedding heads, F -> D: a linear layer, or the features themselves."""
+    if spec.backbone == "inception_bn":
+        size, small = spec.height_width, spec.stem == "small"
+        lengths = head_lengths(spec, num_features)
+        return nn.ModuleDict(
+            {
+                name: build_auxiliary(stage, size, small=small, length=lengths[name])
+                for name, stage in wiring(spec).heads.items()
+            }
+        )
     if spec.embedding_dim is None:
         return nn.ModuleDict({EMBEDDING: nn.Identity()})
     return nn.ModuleDict({EMBEDDING: nn.Linear(num_features, spec.embedding_dim)})
 
 
-def build_classifiers(spec: ModelSpec, embedding_dim: int, num_classes: int) -> nn.ModuleDict:
+def build_classifiers(spec: ModelSpec, num_features: int, num_classes: int) -> nn.ModuleDict:
     """The class layers, D -> C; none at all for 0 classes.
 
     They read the raw embedding: a normalised one bounds the logits, and softmax could then never
@@ -28,7 +84,13 @@ def build_classifiers(spec: ModelSpec, embedding_dim: int, num_classes: int) -> 
     """
     if num_classes == 0:
         return nn.ModuleDict()
-    linear = nn.Linear(embedding_dim, num_classes)
+    lengths = {FEATURES: num_features, **head_lengths(spec, num_features)}
+    layers: dict[str, nn.Module] = {
+        name: nn.Linear(lengths[source], num_classes)
+        for name, source in wiring(spec).classifiers.items()
+    }
     if spec.dropout == 0:
-        return nn.ModuleDict({CLASS: linear})
-    return nn.ModuleDict({CLASS: nn.Sequential(nn.Dropout(spec.dropout), linear)})
+        return nn.ModuleDict(layers)
+    return nn.ModuleDict(
+        {name: nn.Sequential(nn.Dropout(spec.dropout), layer) for name, layer in layers.items()}
+    )

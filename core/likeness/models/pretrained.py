@@ -40,13 +40,18 @@ _IMAGENET = {
 _POSITIONS = "encoder.pos_embedding"
 
 
+# torchvision has no GoogLeNet-BN; its Caffe model is converted.
+_INCEPTION_BN_FILE = "inception_bn.safetensors"
+
+
 def load_pretrained(backbone: Backbone, spec: ModelSpec) -> None:
     """Fill `backbone` as `spec.weights` says; with `none` it keeps its random weights.
 
     torchvision's class layer is ignored. A first convolution over RGB is inflated to
     `spec.bands` (`likeness.models.stems.inflate_bands`), and ViT's position embeddings are
     interpolated to `spec.image_size`. A plain ResNet's file fills a ResNet with attention, which
-    keeps its start; a file with attention must hold all of it.
+    keeps its start; a file with attention must hold all of it. The heads of GoogLeNet-BN start at
+    random: their size depends on the image's.
 
     Raises:
         UserError: if the file is missing, is no safetensors file or does not fit the backbone;
@@ -75,7 +80,9 @@ def load_pretrained(backbone: Backbone, spec: ModelSpec) -> None:
 
 def imagenet_path(spec: ModelSpec) -> Path:
     """Where the converted ImageNet weights of `spec.backbone` are looked for."""
-    name = Path(_IMAGENET[spec.backbone].url).with_suffix(".safetensors").name
+    name = _INCEPTION_BN_FILE
+    if spec.backbone != "inception_bn":
+        name = Path(_IMAGENET[spec.backbone].url).with_suffix(".safetensors").name
     return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
@@ -91,10 +98,12 @@ def require_imagenet(path: Path, spec: ModelSpec) -> None:
         "import torchvision, safetensors.torch as s; s.save_file(torchvision.models."
         f"{spec.backbone}(weights='IMAGENET1K_V1').state_dict(), '{path.name}')"
     )
+    how = f'python -c "{command}" makes it where there is a network'
+    if spec.backbone == "inception_bn":
+        how = "likeness.models.inception_bn.from_caffe makes it from a Caffe model of GoogLeNet-BN"
     raise UserError(
         f"model.weights must be on this machine, since nothing is fetched, got 'imagenet': put "
-        f'{path.name} into {path.parent} (python -c "{command}" makes it where there is a '
-        f"network), or give another .safetensors file"
+        f"{path.name} into {path.parent} ({how}), or give another .safetensors file"
     )
 
 
@@ -169,7 +178,7 @@ def _fit(state: dict[str, Tensor], backbone: Backbone, spec: ModelSpec) -> dict[
     positions = state.get(_POSITIONS)
     if positions is not None and positions.ndim == 3:
         try:
-            state = dict(interpolate_embeddings(spec.image_size, VIT_PATCH, state))
+            state = dict(interpolate_embeddings(spec.height_width[0], VIT_PATCH, state))
         except ValueError as error:
             raise UserError(
                 f"model.weights must hold the positions of a square grid, got {_POSITIONS} of "

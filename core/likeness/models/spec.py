@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import partial
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from likeness.config import Spec
 from likeness.errors import require
+from likeness.image_size import HeightWidth, ImageSize, height_width, read_image_size
 
 BackboneName = Literal[
     "resnet18",
@@ -19,13 +21,21 @@ BackboneName = Literal[
     "efficientnet_b0",
     "convnext_tiny",
     "vit_b_16",
+    "inception_bn",
 ]
 Space = Literal["euclidean", "cosine", "dot"]
 AttentionOrder = Literal["none", "parallel", "sequential", "sum"]
 
 VIT_PATCH = 16
-# The least side that leaves a cell of the map, with the standard stem; others take any.
-_LEAST_SIDE = {"densenet121": 32, "vgg16": 32, "alexnet": 63, "convnext_tiny": 32}
+# The least side that leaves a cell of every map; others take any.
+_LEAST_SIDE = {
+    ("densenet121", "standard"): 32,
+    ("vgg16", "standard"): 32,
+    ("alexnet", "standard"): 63,
+    ("convnext_tiny", "standard"): 32,
+    ("inception_bn", "standard"): 71,  # its heads half-way pool 5 x 5 cells, of which 3 must exist
+    ("inception_bn", "small"): 18,
+}
 # Why a backbone has no small stem.
 _NO_SMALL_STEM = {
     "vgg16": "vgg16, whose first convolution has stride 1 already",
@@ -54,19 +64,26 @@ class ModelSpec(Spec):
     """Options of one Embedder.
 
     Attributes:
-        backbone: the torchvision network that reads the image.
+        backbone: the network that reads the image: one of torchvision's, or `inception_bn`
+            (GoogLeNet-BN) with three heads, see `likeness.models.heads`.
         weights: where the backbone starts: `none` (random), `imagenet` (a converted torchvision
-            file in the local cache, never fetched), or a `.safetensors` file with torchvision's
-            key names, or a model directory whose backbone is taken.
+            file in the local cache, never fetched; for `inception_bn` a converted Caffe model), or
+            a `.safetensors` file with torchvision's key names, or a model directory whose backbone
+            is taken.
         stem: `standard` (torchvision's) or `small`, one 3 x 3 convolution of stride 1 and no
-            max-pooling behind it, for small images; for ResNets, DenseNet and EfficientNet only.
+            max-pooling behind it, for small images; for ResNets, DenseNet, EfficientNet and
+            Inception-BN only.
+        last_stride: of the last stage of a ResNet: 2, or 1 for a map of twice the cells a side, as
+            is usual in re-identification (Luo et al. 2019, "Bag of tricks", section 3.5).
         bands: channels of the input image, >= 1.
-        image_size: side of the input image in pixels, >= 16; a multiple of 16 for ViT, >= 32 for
-            VGG-16, ConvNeXt-T and DenseNet-121 (standard stem), >= 63 for AlexNet.
+        image_size: side of the input image in pixels, or (height, width) where it is no square,
+            each >= 16; one multiple of 16 for ViT, >= 32 for VGG-16, ConvNeXt-T and DenseNet-121
+            (standard stem), >= 63 for AlexNet, >= 71 for Inception-BN (18 with the small stem).
         pooling: from the feature map to one vector: `gap` (mean), `gem` (generalised mean with a
             learned exponent; not for the signed maps of ViT and ConvNeXt), `class_token` (ViT
             only).
-        embedding_dim: length of the embedding; None makes the pooled features the embedding.
+        embedding_dim: length of the embedding; None makes the pooled features the embedding. That
+            of Inception-BN always comes from its middle head, None: of length 1024.
         space: how the embedding is compared; the Embedder itself returns it raw.
         dropout: on the input of the class layer only, in [0, 1): the metric losses see the very
             embedding that search will compare.
@@ -82,8 +99,9 @@ class ModelSpec(Spec):
     backbone: BackboneName
     weights: str = Field(default="none", min_length=1)
     stem: Literal["standard", "small"] = "standard"
+    last_stride: Literal[1, 2] = 2
     bands: int = Field(default=3, ge=1)
-    image_size: int = Field(ge=16)
+    image_size: Annotated[ImageSize, BeforeValidator(partial(read_image_size, least=16))]
     pooling: Literal["gap", "gem", "class_token"] = "gap"
     embedding_dim: int | None = Field(default=None, ge=1)
     space: Space = "cosine"
@@ -91,6 +109,11 @@ class ModelSpec(Spec):
     attention: AttentionOrder = "none"
     attention_options: AttentionSpec = AttentionSpec()
     channels_last: bool = True
+
+    @property
+    def height_width(self) -> HeightWidth:
+        """Of the input image, in pixels."""
+        return height_width(self.image_size)
 
     @model_validator(mode="after")
     def _combinations(self) -> ModelSpec:
@@ -100,15 +123,21 @@ class ModelSpec(Spec):
                 self.stem == "standard", "stem", f"'standard' for {_NO_SMALL_STEM[name]}", self.stem
             )
         if name == "vit_b_16":
-            fits = self.image_size % VIT_PATCH == 0
+            square = isinstance(self.image_size, int)
+            rule = f"one side for {name}, which reads squares"
+            require(square, "image_size", rule, self.image_size)
+            fits = self.height_width[0] % VIT_PATCH == 0
             rule = f"a multiple of {VIT_PATCH} for {name}"
         else:
-            fits = self.stem == "small" or self.image_size >= _LEAST_SIDE.get(name, 1)
-            rule = f">= {_LEAST_SIDE.get(name, 1)} for {name} with the standard stem"
+            least = _LEAST_SIDE.get((name, self.stem), 1)
+            fits = min(self.height_width) >= least
+            rule = f">= {least} for {name} with the {self.stem} stem"
         require(fits, "image_size", rule, self.image_size)
         poolings = _POOLINGS.get(name, ("gap", "gem"))
         rule = f"{' or '.join(map(repr, poolings))} for {name}"
         require(self.pooling in poolings, "pooling", rule, self.pooling)
         rule = f"'none' for {name}: it belongs into the residual blocks of a ResNet"
         require(self.attention == "none" or name in _RESNETS, "attention", rule, self.attention)
+        rule = f"2 for {name}: it is the stride of the last stage of a ResNet"
+        require(self.last_stride == 2 or name in _RESNETS, "last_stride", rule, self.last_stride)
         return self

@@ -1,7 +1,9 @@
 """Batch plans: which images make up which batch, as pure functions of (seed, epoch)."""
 
+from likeness.sampling.clips import Clips, pick_frames
 from likeness.sampling.factory import (
     ClassBalancedSpec,
+    ClipsSpec,
     MultiLabelSpec,
     SamplerSpec,
     ShuffledSpec,
@@ -14,6 +16,8 @@ __all__ = [
     "BatchPlan",
     "ClassBalanced",
     "ClassBalancedSpec",
+    "Clips",
+    "ClipsSpec",
     "MultiLabel",
     "MultiLabelSpec",
     "SamplerSpec",
@@ -21,4 +25,5 @@ __all__ = [
     "ShuffledSpec",
     "build_plan",
     "epoch_length",
+    "pick_frames",
 ]

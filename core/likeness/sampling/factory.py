@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import numpy as np
@@ -10,6 +12,7 @@ from pydantic import Field
 
 from likeness.config import Spec
 from likeness.errors import require
+from likeness.sampling.clips import Clips, Pick
 from likeness.sampling.multilabel import MultiLabel
 from likeness.sampling.plans import BatchPlan, ClassBalanced, Shuffled
 
@@ -41,12 +44,39 @@ class MultiLabelSpec(Spec):
     per_label: int = Field(default=4, ge=1)
 
 
-AnySamplerSpec = ShuffledSpec | ClassBalancedSpec | MultiLabelSpec
+class ClipsSpec(Spec):
+    """Batches of P classes x K sequences x T frames, for frames in sequences; see `Clips`.
+
+    The defaults are the batch of Wang et al. 2019 (official code). An epoch shows each sequence
+    about once, T frames of it: fewer images than with the other plans where sequences are longer.
+
+    Attributes:
+        classes_per_batch: P, at most the number of classes.
+        clips_per_class: K.
+        frames_per_clip: T.
+        pick: which frames of a sequence: any (`random`), a random one of each of T equal parts
+            (`segments`), or the middle ones of these parts (`even`).
+    """
+
+    name: Literal["clips"] = "clips"
+    classes_per_batch: int = Field(default=3, ge=1)
+    clips_per_class: int = Field(default=2, ge=1)
+    frames_per_clip: int = Field(default=9, ge=1)
+    pick: Pick = "random"
+
+
+AnySamplerSpec = ShuffledSpec | ClassBalancedSpec | MultiLabelSpec | ClipsSpec
 SamplerSpec = Annotated[AnySamplerSpec, Field(discriminator="name")]
+
+_NO_COLUMNS: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 def build_plan(
-    spec: AnySamplerSpec, labels: Shaped[np.ndarray, "N ..."], *, seed: int
+    spec: AnySamplerSpec,
+    labels: Shaped[np.ndarray, "N ..."],
+    *,
+    seed: int,
+    columns: Mapping[str, np.ndarray] = _NO_COLUMNS,
 ) -> BatchPlan:
     """The plan that a configuration names.
 
@@ -54,10 +84,13 @@ def build_plan(
         spec: the configuration.
         labels: class of each training image (N,), or whether it has each label (N, L).
         seed: of the run.
+        columns: what else is known of each image, integers of shape (N,). `clips` needs `sequence`
+            and `camera`, and goes by `frame`, the number in the sequence, if that is there (else
+            by the order of the rows); other plans read none.
 
     Raises:
         UserError: if the labels do not allow the plan (of the other form, fewer than P classes,
-            single images).
+            single images), or a column that it needs is missing.
     """
     name = "sampler.name"
     match spec:
@@ -72,3 +105,18 @@ def build_plan(
             require(labels.ndim == 2, name, rule, spec.name)
             drawn, each = spec.labels_per_batch, spec.per_label
             return MultiLabel(labels, spec.batch_size, drawn, each, seed)
+        case ClipsSpec():
+            rule = "'multilabel' or 'shuffled' for several labels per image"
+            require(labels.ndim == 1, name, rule, spec.name)
+            return _clips(spec, labels, columns, seed)
+
+
+def _clips(
+    spec: ClipsSpec, labels_N: np.ndarray, columns: Mapping[str, np.ndarray], seed: int
+) -> Clips:
+    missing = [column for column in ("sequence", "camera") if column not in columns]
+    rule = f"another than 'clips' for images without the column {' and '.join(missing)}"
+    require(not missing, "sampler.name", rule, spec.name)
+    options = spec.model_dump(exclude={"name"})
+    numbers = (columns["sequence"], columns["camera"])
+    return Clips(labels_N, *numbers, **options, seed=seed, frame_N=columns.get("frame"))

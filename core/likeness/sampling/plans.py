@@ -32,8 +32,8 @@ class BatchPlan(Protocol):
 def epoch_length(images: int, batch_size: int) -> int:
     """Batches of an epoch: as many whole ones as the images fill, at least one.
 
-    Every plan has this length, so runs with different plans see equally many images per epoch, to
-    within one batch.
+    Every plan of images has this length, so runs with different plans see equally many images per
+    epoch, to within one batch. `Clips` counts sequences instead.
     """
     return max(1, images // batch_size)
 
@@ -120,13 +120,13 @@ class ClassBalanced:
     def batches(self, epoch: int) -> list[list[int]]:
         """The batches of an epoch, L lists of P * K row numbers in random order."""
         generator = np.random.default_rng((self.seed, epoch))
-        members = _members(self.labels_N)
+        by_class = members(self.labels_N)
         length = epoch_length(len(self.labels_N), self.classes_per_batch * self.per_class)
-        sizes_C = np.array([len(rows) for rows in members])
+        sizes_C = np.array([len(rows) for rows in by_class])
         hands_C = share_out(sizes_C, length, self.classes_per_batch, generator)
         hands = [
             _deal(rows, int(count), self.per_class, generator)
-            for rows, count in zip(members, hands_C, strict=True)
+            for rows, count in zip(by_class, hands_C, strict=True)
         ]
         batches: list[list[int]] = []
         for chosen in choose_classes(hands_C, length, self.classes_per_batch, generator):
@@ -135,7 +135,7 @@ class ClassBalanced:
         return batches
 
 
-def _members(labels_N: np.ndarray) -> list[np.ndarray]:
+def members(labels_N: Int[np.ndarray, " N"]) -> list[np.ndarray]:
     """The rows of each class, classes in ascending order."""
     order = np.argsort(labels_N, kind="stable")
     _, starts = np.unique(labels_N[order], return_index=True)

@@ -179,9 +179,14 @@ class ExactSearch:
         scores_BP[torch.from_numpy(owner), torch.from_numpy(column)] = float("inf")
         return scores_BP
 
-    def nearest(self, rows: slice, k: int) -> Int[np.ndarray, "B K"]:
-        """Gallery indices of the k nearest rows of a block; -1 where there are fewer."""
-        scores_BP = self.scores(rows)
+    def nearest(
+        self, rows: slice, k: int, scores_BP: Tensor | None = None
+    ) -> Int[np.ndarray, "B K"]:
+        """Gallery indices of the k nearest rows of a block; -1 where there are fewer.
+
+        `scores_BP` are the block's `scores` if they are at hand; they are overwritten.
+        """
+        scores_BP = self.scores(rows) if scores_BP is None else scores_BP
         if self.twins is not None:
             # Of identical rows only the first k that a query may meet can be among its k nearest.
             surplus = np.flatnonzero(self.twins.before_G >= k + self.exclusion.most)

@@ -55,6 +55,11 @@ class Index:
     def __len__(self) -> int:
         return int(self._flat.ntotal)
 
+    @property
+    def embeddings_GD(self) -> Float[np.ndarray, "G D"]:
+        """A copy of the embeddings as the space compares them, in the order of `rows`."""
+        return self._gallery_GD.copy()
+
     def search(
         self,
         query_QD: Shaped[np.ndarray, "Q D"],
@@ -183,8 +188,53 @@ def build_index(
     ours = (old / _FACTS).is_file()
     require(empty or ours, "out", "a new or empty directory, or an index", str(final))
     with atomic_directory(final) as folder:
-        _write(folder, gallery_GD, rows, space, model_id, dict(facts or {}))
+        write_index(folder, gallery_GD, rows, space=space, model_id=model_id, facts=facts)
     return open_index(final)
+
+
+def write_index(
+    folder: Path,
+    gallery_GD: Float[np.ndarray, "G D"],
+    rows: pd.DataFrame,
+    *,
+    space: Space,
+    model_id: str,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the files of an index; `build_index` around it checks and makes them appear whole.
+
+    Args:
+        folder: an empty directory.
+        gallery_GD: one embedding per row, as the space compares them; kept bit for bit.
+        rows: see `build_index`, as are the others.
+        space: see there.
+        model_id: see there.
+        facts: see there.
+
+    Raises:
+        UserError: if the disk is full.
+    """
+    import faiss
+
+    dim = gallery_GD.shape[1]
+    flat = faiss.IndexFlatIP(dim) if space == "dot" else faiss.IndexFlatL2(dim)
+    flat.add(gallery_GD)
+    try:
+        faiss.write_index(flat, str(folder / _FAISS))
+    except RuntimeError as error:  # what faiss makes of a full disk
+        rule = "out must be a writable place with free space"
+        raise UserError(f"{rule}, got {folder.parent}: {error}") from error
+    rows.reset_index(drop=True).to_parquet(folder / _ROWS, index=False)
+    record = {
+        "format_version": FORMAT_VERSION,
+        "space": space,
+        "model_id": model_id,
+        "count": len(gallery_GD),
+        "dim": dim,
+        "facts": dict(facts or {}),
+        "sha256": {name: sha256_file(folder / name) for name in (_FAISS, _ROWS)},
+    }
+    write_json(folder / _FACTS, record)
 
 
 def open_index(directory: Path | str, *, model_id: str | None = None) -> Index:
@@ -229,37 +279,6 @@ def _selector(within_G: np.ndarray) -> Any:
     untyped = cast(Any, faiss)  # its type stubs do not know that arrays may be given
     bits = np.packbits(within_G, bitorder="little")
     return untyped.SearchParameters(sel=untyped.IDSelectorBitmap(bits))
-
-
-def _write(
-    folder: Path,
-    gallery_GD: np.ndarray,
-    rows: pd.DataFrame,
-    space: Space,
-    model_id: str,
-    facts: dict[str, Any],
-) -> None:
-    import faiss
-
-    dim = gallery_GD.shape[1]
-    flat = faiss.IndexFlatIP(dim) if space == "dot" else faiss.IndexFlatL2(dim)
-    flat.add(gallery_GD)
-    try:
-        faiss.write_index(flat, str(folder / _FAISS))
-    except RuntimeError as error:  # what faiss makes of a full disk
-        rule = "out must be a writable place with free space"
-        raise UserError(f"{rule}, got {folder.parent}: {error}") from error
-    rows.reset_index(drop=True).to_parquet(folder / _ROWS, index=False)
-    record = {
-        "format_version": FORMAT_VERSION,
-        "space": space,
-        "model_id": model_id,
-        "count": len(gallery_GD),
-        "dim": dim,
-        "facts": facts,
-        "sha256": {name: sha256_file(folder / name) for name in (_FAISS, _ROWS)},
-    }
-    write_json(folder / _FACTS, record)
 
 
 def _read_facts(path: Path) -> dict[str, Any]:

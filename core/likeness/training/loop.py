@@ -98,7 +98,7 @@ def fit(
         embedder: images -> `Outputs`.
         objective: what to minimise.
         data: training images, labels, names.
-        plan: the batches; `build_plan(spec.sampler, labels, seed=spec.seed)`.
+        plan: the batches; `build_plan(spec.sampler, labels, seed=spec.seed, columns=...)`.
         validate: embedder -> scores by name, among them `spec.monitor`; called after each epoch.
             None, or a monitor that is null: the last epoch is the best.
         resume: continue from the last checkpoint; without one, start.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from likeness.batch import Batch
+from likeness.batch import Batch, first_places
 from likeness.errors import UserError, require
 from likeness.objective import Objective
 from likeness.sampling import BatchPlan
@@ -38,7 +38,7 @@ from likeness.training.spec import RunSpec
 from likeness.training.step import Method
 
 T = TypeVar("T")
-COLUMNS = ("group", "camera", "modality")
+COLUMNS = ("group", "camera", "modality", "sequence")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +50,12 @@ class TrainingData:
             `images[row, step, slot]` an augmented one that depends on these three numbers only.
         labels: class of each row, shape (N,), or a multi-label target (N, L).
         names: of each row (a path), for messages; empty means row numbers.
-        columns: more columns of `Batch` (those of `COLUMNS`), integers of shape (N,).
+        columns: more columns of `Batch` (those of `COLUMNS`), integers of shape (N,); all rows of
+            one `sequence` are of one class.
         hash: of images, labels and splits; a resumed run must have the same.
 
     Raises:
-        UserError: if the lengths differ or a column is unknown.
+        UserError: if the lengths differ, a column is unknown, or a sequence has two classes.
     """
 
     images: Dataset[tuple[Tensor, int]]
@@ -72,10 +73,26 @@ class TrainingData:
         sizes |= {name: len(column) for name, column in self.columns.items()}
         for name, size in sizes.items():
             require(size == count, name, f"{count}, one for each label", size)
+        if "sequence" in self.columns:
+            self._check_sequences(self.columns["sequence"])
 
     def name(self, row: int) -> str:
         """What a person calls the row."""
         return self.names[row] if self.names else f"row {row}"
+
+    def _check_sequences(self, sequence_N: Tensor) -> None:
+        """Pooling reads the class of a sequence from its first row."""
+        smallest = int(sequence_N.min())
+        require(smallest >= 0, "sequence", ">= 0", smallest)
+        sequences, set_N = torch.unique(sequence_N, return_inverse=True)
+        first_N = first_places(set_N, len(sequences))[set_N]
+        differs_N = (self.labels != self.labels[first_N]).reshape(len(set_N), -1).any(1)
+        if differs_N.any():
+            row = int(differs_N.int().argmax())
+            raise UserError(
+                f"sequence must be of one class throughout, got another class at {self.name(row)} "
+                f"than at {self.name(int(first_N[row]))}"
+            )
 
 
 @dataclass(eq=False)
@@ -105,7 +122,9 @@ class Run:
         """What is known of the rows of a global batch, on the device."""
         index = torch.tensor(rows)
         device = self.fabric.device
-        known = {name: item[index].to(device) for name, item in self.data.columns.items()}
+        known = {name: item[index] for name, item in self.data.columns.items()}
+        sequence_N = known.pop("sequence", None)  # stays on the host, see `Batch`
+        known = {name: item.to(device) for name, item in known.items()}
         key = (self.spec.seed, seeds.MINE, self.ledger.step)
         return Batch(
             labels=self.data.labels[index].to(device),
@@ -113,6 +132,7 @@ class Run:
             group=known.get("group"),
             camera=known.get("camera"),
             modality=known.get("modality"),
+            sequence=sequence_N,
             generator=seeds.miner_generator(*key, device=device),
         )
 

@@ -7,12 +7,16 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from likeness.config import Spec
+from likeness.data.augmentation import Augmentation, require_fit
 from likeness.data.steps import Step
-from likeness.data.transforms import Augmentation
 from likeness.errors import UserError, require
 from likeness.models import ModelSpec
 from likeness.objective import ObjectiveSpec
 from likeness.sampling import SamplerSpec
+
+Monitor = Literal[
+    "accuracy", "average_accuracy", "map_at_r", "macro_ap", "map", "wmap", "ndcg", "rank_1"
+]
 
 
 class SGDSpec(Spec):
@@ -89,7 +93,8 @@ class DataSpec(Spec):
     """What is done with the images before the model sees them.
 
     Attributes:
-        resize: how a picture becomes a square: `squash`, or cut `centre-crop`.
+        resize: how a picture of another aspect ratio becomes one of `model.image_size`: `squash`
+            takes the whole of it, `centre-crop` the largest part in its middle that has the ratio.
         augmentation: random changes in training; null switches them off.
         test: share of the groups kept for the final test, in [0, 1), where the data has no split.
         val: share of the groups kept for validation, in [0, 1), where the data has no split.
@@ -174,14 +179,16 @@ class RunSpec(Spec):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     clip_norm: float | None = Field(default=None, gt=0)
     patience: int | None = Field(default=None, ge=1)
-    monitor: (
-        Literal["accuracy", "average_accuracy", "map_at_r", "macro_ap", "map", "wmap", "ndcg"]
-        | None
-    ) = "map_at_r"
+    monitor: Monitor | None = "map_at_r"
     workers: int = Field(default=2, ge=0)
     grad_cache: int | None = Field(default=None, ge=1)
     checkpoint_minutes: float = Field(default=10.0, gt=0)
     deterministic: bool = False
+
+    @model_validator(mode="after")
+    def _augmentation_fits(self) -> RunSpec:
+        require_fit(self.data.augmentation, self.model.image_size)
+        return self
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> RunSpec:

@@ -68,7 +68,7 @@ class Method(nn.Module):
 
     def after_step(self, outputs: Outputs, batch: Batch) -> None:
         """Called when all optimisers have stepped, with the last forward pass's outputs."""
-        self.objective.after_step(outputs.embeddings, batch.labels)
+        self.objective.after_step(outputs, batch)
 
 
 class StepReport(NamedTuple):

@@ -7,12 +7,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from fixtures.scenes import save, texture, write_folders, write_geotiff
-from likeness.data.cache import fill_cache, load_image, load_side
+from likeness.data.augmentation import Augmentation
+from likeness.data.cache import fill_cache, load_image, load_size
 from likeness.data.dataset import ImageRows, clean_batches
 from likeness.data.decode import DecodeError, decode_full
 from likeness.data.listing import images_in
 from likeness.data.statistics import band_statistics
-from likeness.data.transforms import Augmentation, Preprocessing, to_tensor
+from likeness.data.transforms import Preprocessing, to_tensor
 from likeness.errors import UserError
 
 DATA = os.environ.get("LIKENESS_DATA")
@@ -70,8 +71,8 @@ def test_without_augmentation_a_step_changes_nothing(scenes):
 @pytest.mark.parametrize("crop", [1.0, 0.5])
 def test_a_cache_changes_no_pixel(scenes, crop):
     augmentation = Augmentation(crop_scale_min=crop)
-    side = load_side(PREPARED, augmentation)
-    cache = fill_cache(*scenes, PREPARED, side=side)
+    size = load_size(PREPARED, augmentation)
+    cache = fill_cache(*scenes, PREPARED, size=size)
     plain = ImageRows(*scenes, PREPARED, augmentation=augmentation)
     cached = ImageRows(*scenes, PREPARED, augmentation=augmentation, cache=cache)
     for row in range(10):
@@ -104,8 +105,8 @@ def test_filling_is_deterministic_and_told(scenes):
     one = fill_cache(*scenes, PREPARED, threads=1, on_progress=lambda *a: seen.append(a))
     four = fill_cache(*scenes, PREPARED, threads=4)
     assert seen == [(k, 10) for k in range(1, 11)]
-    assert one.images_NSSC.dtype == np.uint8
-    np.testing.assert_array_equal(one.images_NSSC, four.images_NSSC)
+    assert one.images_NHWC.dtype == np.uint8
+    np.testing.assert_array_equal(one.images_NHWC, four.images_NHWC)
     assert one.slots.tolist() == four.slots.tolist() == list(range(10))
 
 
@@ -126,7 +127,7 @@ def test_a_bad_file_is_reported_and_not_fatal(scenes):
 def test_an_array_over_the_limit_is_not_made(scenes):
     size = 10 * 16 * 16 * 3
     assert fill_cache(*scenes, PREPARED, limit_bytes=size - 1) is None
-    assert fill_cache(*scenes, PREPARED, limit_bytes=size).images_NSSC.nbytes == size
+    assert fill_cache(*scenes, PREPARED, limit_bytes=size).images_NHWC.nbytes == size
 
 
 def deep(**options):
@@ -148,7 +149,7 @@ def test_sixteen_bit_sets_count_two_bytes(tmp_path):
     scenes, size = write_deep(tmp_path), 4 * 16 * 16 * 5
     assert fill_cache(*scenes, deep(), limit_bytes=2 * size - 1) is None
     cache = fill_cache(*scenes, deep(), limit_bytes=2 * size)
-    assert cache.images_NSSC.dtype == np.uint16
+    assert cache.images_NHWC.dtype == np.uint16
     assert cache.slots.tolist() == [0, 1, 2, 3]
 
 
@@ -156,17 +157,17 @@ def test_sixteen_bit_sets_count_two_bytes(tmp_path):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_images_with_holes_are_cached_beside_whole_ones(tmp_path, holes, threads):
     root, paths = write_deep(tmp_path, holes)
-    size, prepared = 4 * 16 * 16 * 5, deep()
-    assert fill_cache(root, paths, prepared, limit_bytes=4 * size - 1) is None
+    total, prepared = 4 * 16 * 16 * 5, deep()
+    assert fill_cache(root, paths, prepared, limit_bytes=4 * total - 1) is None
     augmentation = Augmentation()
     plain = ImageRows(root, paths, prepared, augmentation=augmentation)
     wanted = [(plain[row, 3, row][0], load_image(root / paths[row], prepared)) for row in range(4)]
-    side = load_side(prepared, augmentation)
-    cache = fill_cache(root, paths, prepared, side=side, threads=threads)
-    clean = fill_cache(root, paths, prepared, threads=threads, limit_bytes=4 * size)
+    size = load_size(prepared, augmentation)
+    cache = fill_cache(root, paths, prepared, size=size, threads=threads)
+    clean = fill_cache(root, paths, prepared, threads=threads, limit_bytes=4 * total)
     for path in paths:
         (root / path).unlink()  # from here on, all pixels come from the cache
-    assert cache.images_NSSC.dtype == np.float32
+    assert cache.images_NHWC.dtype == np.float32
     assert cache.slots.tolist() == [0, 1, 2, 3]
     cached = ImageRows(root, paths, prepared, augmentation=augmentation, cache=cache)
     for row, (augmented, loaded) in enumerate(wanted):
@@ -218,7 +219,7 @@ def test_numbers_of_another_type_are_refused(tmp_path, dtype, expected, reason):
 def test_nothing_readable_and_nothing_at_all(tmp_path):
     (tmp_path / "a.png").write_text("hello")
     cache = fill_cache(tmp_path, ["a.png"], PREPARED)
-    assert (len(cache.images_NSSC), list(cache.failed)) == (0, [0])
+    assert (len(cache.images_NHWC), list(cache.failed)) == (0, [0])
     assert fill_cache(tmp_path, [], PREPARED).slots.tolist() == []
 
 
@@ -230,11 +231,11 @@ def test_grey_and_wrong_band_counts(tmp_path):
     assert cache.failed == {1: "5 bands where 3 are expected"}
 
 
-def test_load_side_leaves_room_for_crops_but_not_too_much():
-    assert load_side(PREPARED, None) == 16
-    assert load_side(PREPARED, Augmentation(crop_scale_min=1.0)) == 16
-    assert load_side(PREPARED, Augmentation(crop_scale_min=0.9)) == 17
-    assert load_side(PREPARED, Augmentation(crop_scale_min=0.1)) == 20
+def test_load_size_leaves_room_for_crops_but_not_too_much():
+    assert load_size(PREPARED, None) == (16, 16)
+    assert load_size(PREPARED, Augmentation(crop_scale_min=1.0)) == (16, 16)
+    assert load_size(PREPARED, Augmentation(crop_scale_min=0.9)) == (17, 17)
+    assert load_size(PREPARED, Augmentation(crop_scale_min=0.1)) == (20, 20)
 
 
 @pytest.mark.plain
@@ -243,8 +244,10 @@ def test_a_cache_of_something_else_is_refused(scenes):
     cache = fill_cache(root, paths, PREPARED)
     with pytest.raises(UserError, match="cache must be of these rows, got 10"):
         ImageRows(root, paths[:4], PREPARED, cache=cache)
-    other = fill_cache(root, paths, PREPARED, side=24)
-    with pytest.raises(UserError, match=r"cache side must be one of \(16, 16\), got 24"):
+    other = fill_cache(root, paths, PREPARED, size=(16, 24))
+    with pytest.raises(
+        UserError, match=r"cache size must be one of \(\(16, 16\), .*got \(16, 24\)"
+    ):
         ImageRows(root, paths, PREPARED, cache=other)
     with pytest.raises(UserError, match="seed must be >= 0, got -1"):
         ImageRows(root, paths, PREPARED, seed=-1)
@@ -262,8 +265,8 @@ def test_clean_batches_give_every_row_once_in_order(scenes, threads, batch_size)
     assert list(failed) == [3]
     assert "truncated" in failed[3]
     for batch in batches:
-        assert batch.images_NCSS.shape == (len(batch.rows), 3, 16, 16)
-        for image, row in zip(batch.images_NCSS, batch.rows, strict=True):
+        assert batch.images_NCHW.shape == (len(batch.rows), 3, 16, 16)
+        for image, row in zip(batch.images_NCHW, batch.rows, strict=True):
             assert torch.equal(image, rows[row][0])
 
 
@@ -274,7 +277,7 @@ def test_real_scenes_from_cache_and_from_disk():
     paths = sorted(str(p.relative_to(root)) for p in root.glob("[AB]*/*_1*.jpg"))
     prepared = Preprocessing(size=64, mean=[0.5] * 3, std=[0.25] * 3)
     augmentation = Augmentation()
-    cache = fill_cache(root, paths, prepared, side=load_side(prepared, augmentation))
+    cache = fill_cache(root, paths, prepared, size=load_size(prepared, augmentation))
     assert cache.failed == {}
     cached = ImageRows(root, paths, prepared, augmentation=augmentation, cache=cache)
     plain = ImageRows(root, paths, prepared, augmentation=augmentation)
@@ -293,8 +296,8 @@ def test_real_chips_of_thirteen_bands():
         bands=13, size=48, mean=mean, std=std, scale=10_000.0, dtype="uint16", resolution=10.0
     )
     augmentation = Augmentation()
-    cache = fill_cache(root, paths, prepared, side=load_side(prepared, augmentation))
-    assert (cache.failed, cache.images_NSSC.dtype) == ({}, np.uint16)
+    cache = fill_cache(root, paths, prepared, size=load_size(prepared, augmentation))
+    assert (cache.failed, cache.images_NHWC.dtype) == ({}, np.uint16)
     cached = ImageRows(root, paths, prepared, augmentation=augmentation, cache=cache)
     plain = ImageRows(root, paths, prepared, augmentation=augmentation)
     for row in range(len(paths)):

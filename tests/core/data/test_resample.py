@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from likeness.data.augmentation import Augmentation, augment
 from likeness.data.resample import resample, resample_stack
-from likeness.data.transforms import Augmentation, Preprocessing, augment, resize_image
+from likeness.data.transforms import Preprocessing, resize_image
 
 NAN = np.float32(np.nan)
 
@@ -123,8 +124,10 @@ def test_more_bands_are_augmented_as_three_are(dtype):
     image = (np.random.default_rng(0).random((40, 40, 5)) * 0.5 * top).astype(dtype)
     spec = Augmentation(colour=0.0, contrast=0.0)
     for seed in range(8):
-        five = augment(image, spec, np.random.default_rng(seed), size=32).astype(float)
-        three = augment(image[..., :3], spec, np.random.default_rng(seed), size=32).astype(float)
+        five = augment(image, spec, np.random.default_rng(seed), size=(32, 32)).astype(float)
+        three = augment(image[..., :3], spec, np.random.default_rng(seed), size=(32, 32)).astype(
+            float
+        )
         tolerance = 1.5 if dtype == "uint8" else 1e-5 * top + (dtype == "uint16")
         assert np.abs(five[..., :3] - three).max() <= tolerance
 
@@ -133,12 +136,12 @@ def test_augmented_holes_stay_holes():
     image = np.full((40, 40, 4), 0.5, np.float32)
     image[12:28, 12:28] = NAN
     spec = Augmentation(crop_scale_min=0.9)
-    changed = augment(image, spec, np.random.default_rng(0), size=40)
+    changed = augment(image, spec, np.random.default_rng(0), size=(40, 40))
     share = float(np.isnan(changed).mean())
     assert 0.12 < share < 0.25  # 0.16 of the image; a crop of 0.9 makes it 0.18
     assert np.isfinite(changed[0]).all()
     nothing = np.full((20, 20, 4), NAN)
-    assert np.isnan(augment(nothing, Augmentation(), np.random.default_rng(0), size=16)).all()
+    assert np.isnan(augment(nothing, Augmentation(), np.random.default_rng(0), size=(16, 16))).all()
 
 
 def test_resizing_does_not_write_into_its_input():
@@ -148,7 +151,7 @@ def test_resizing_does_not_write_into_its_input():
     image.flags.writeable = False
     preprocessing = Preprocessing(bands=5, size=8, mean=[0.0] * 5, std=[1.0] * 5)
     resize_image(image, preprocessing)
-    augment(image, Augmentation(), np.random.default_rng(0), size=16)
+    augment(image, Augmentation(), np.random.default_rng(0), size=(16, 16))
     np.testing.assert_array_equal(image, before)
 
 

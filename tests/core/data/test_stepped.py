@@ -7,7 +7,8 @@ from PIL import Image
 
 from fixtures.dark_lines import draw_lines, skin_like
 from fixtures.scenes import save, write_geotiff
-from likeness.data.cache import fill_cache, load_image, load_side
+from likeness.data.augmentation import Augmentation
+from likeness.data.cache import fill_cache, load_image, load_size
 from likeness.data.dataset import ImageRows, clean_batches
 from likeness.data.decode import DecodeError, decode, decode_full
 from likeness.data.stacks import prepare_images
@@ -21,7 +22,7 @@ from likeness.data.steps import (
     apply_steps,
     shades_of_grey,
 )
-from likeness.data.transforms import Augmentation, Preprocessing, resize_image, to_tensor
+from likeness.data.transforms import Preprocessing, resize_image, to_tensor
 from likeness.errors import UserError
 
 ALL = (ShadesOfGrey(), RemoveDarkLines(), CropDarkBorder(), CropToMask())
@@ -50,7 +51,7 @@ def test_every_way_to_an_image_gives_the_same_pixels(tmp_path, suffix):
     root, paths = write_pictures(tmp_path, suffix=suffix)
     made = prepared(*ALL)
     rows = ImageRows(root, paths, made)
-    clean = next(clean_batches(rows, batch_size=3)).images_NCSS
+    clean = next(clean_batches(rows, batch_size=3)).images_NCHW
     cached = ImageRows(root, paths, made, cache=fill_cache(root, paths, made))
     for row, path in enumerate(paths):
         mask = None
@@ -69,7 +70,7 @@ def test_training_images_go_through_the_steps(tmp_path):
     root, paths = write_pictures(tmp_path)
     made, augmentation = prepared(*ALL), Augmentation()
     plain = ImageRows(root, paths, made, augmentation=augmentation)
-    cache = fill_cache(root, paths, made, side=load_side(made, augmentation))
+    cache = fill_cache(root, paths, made, size=load_size(made, augmentation))
     cached = ImageRows(root, paths, made, augmentation=augmentation, cache=cache)
     without = ImageRows(root, paths, prepared(), augmentation=augmentation)
     for row in range(3):

@@ -158,3 +158,66 @@ def test_graded_ndcg_by_hand():
     assert ranking.ndcg_at(ranks, 3, ideal)[0] == pytest.approx((3 + 1 / math.log2(3)) / ideal[0])
     with pytest.raises(UserError, match=r"^ideal_Q must be given with graded gains"):
         ranking.ndcg_at(ranks, 3)
+
+
+def trapezoids(hits):
+    """Area under precision and recall, drawn from (0, 1) through every rank."""
+    found, recall, precision, area = 0, 0.0, 1.0, 0.0
+    for rank, hit in enumerate(hits, start=1):
+        found += hit
+        area += (found / sum(hits) - recall) * (precision + found / rank) / 2
+        recall, precision = found / sum(hits), found / rank
+    return area
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_what_re_identification_measures_equals_its_definition(data):
+    width = data.draw(st.integers(1, 20))
+    row = st.lists(st.booleans(), min_size=width, max_size=width)
+    hits = np.array(data.draw(st.lists(row, min_size=1, max_size=5)))
+    query, place = np.nonzero(hits)
+    ranks = RelevantRanks(query, place + 1, hits.sum(axis=1))
+    area = ranking.average_precision(ranks, "trapezoid")
+    penalty, first = ranking.inverse_negative_penalty(ranks), ranking.first_rank(ranks)
+    for index, row in enumerate(hits.tolist()):
+        if not any(row):
+            assert math.isnan(area[index])
+            assert math.isnan(penalty[index])
+            assert first[index] == 0
+            continue
+        places = [rank for rank, hit in enumerate(row, start=1) if hit]
+        assert area[index] == pytest.approx(trapezoids(row), abs=1e-12)
+        assert area[index] <= ranking.average_precision(ranks)[index] + 1e-12
+        assert penalty[index] == pytest.approx(len(places) / places[-1])
+        assert first[index] == places[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_taking_items_out_is_ranking_without_them(data):
+    width = data.draw(st.integers(1, 15))
+    row = st.lists(st.sampled_from("wrd"), min_size=width, max_size=width)  # wrong, right, dropped
+    table = np.array(data.draw(st.lists(row, min_size=1, max_size=5)))
+    query, place = np.nonzero(table != "w")
+    ranks = RelevantRanks(query, place + 1, (table != "w").sum(axis=1))
+    kept = ranking.without(ranks, table[query, place] == "d")
+    expected = [
+        [rank for rank, kind in enumerate([k for k in row if k != "d"], start=1) if kind == "r"]
+        for row in table.tolist()
+    ]
+    assert kept.query_M.tolist() == [q for q, found in enumerate(expected) for _ in found]
+    assert kept.rank_M.tolist() == [rank for found in expected for rank in found]
+    assert kept.relevant_Q.tolist() == [len(found) for found in expected]
+
+
+def test_a_truncated_ranking_says_nothing_of_what_comes_last():
+    short = from_hits(np.array([[True, False]]), np.array([2]))
+    dropped = np.array([True])
+    for measure in (
+        ranking.inverse_negative_penalty,
+        ranking.average_precision,
+        lambda ranks: ranking.without(ranks, dropped),
+    ):
+        with pytest.raises(UserError, match="depth must be the full ranking for"):
+            measure(short)

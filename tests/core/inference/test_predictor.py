@@ -31,10 +31,10 @@ MEAN, STD = [0.2, 0.3, 0.4], [0.5, 0.6, 0.7]
 SIZE = 16
 
 
-def write_bundle(directory, *, space="cosine", classes=3, metrics=None, readouts=True):
+def write_bundle(directory, *, space="cosine", classes=3, metrics=None, readouts=True, size=SIZE):
     torch.manual_seed(5)
     spec = ModelSpec(
-        backbone="resnet18", stem="small", image_size=SIZE, embedding_dim=6, space=space
+        backbone="resnet18", stem="small", image_size=size, embedding_dim=6, space=space
     )
     generator = torch.Generator().manual_seed(6)
     gallery = Gallery(torch.randn(12, 6, generator=generator), torch.arange(12) % 3)
@@ -43,7 +43,7 @@ def write_bundle(directory, *, space="cosine", classes=3, metrics=None, readouts
         build_embedder(spec, num_classes=classes),
         config={"model": spec.model_dump(mode="json")},
         classes=CLASSES,
-        preprocessing=Preprocessing(bands=3, size=SIZE, mean=MEAN, std=STD),
+        preprocessing=Preprocessing(bands=3, size=size, mean=MEAN, std=STD),
         splits=pd.DataFrame(columns=["path", "label", "split", "group", "sha256"]),
         metrics=metrics or {},
         provenance={"data_licence": "research only"},
@@ -79,12 +79,14 @@ def images(tmp_path_factory):
     return root
 
 
-def by_hand(bundle: Bundle, path):
+def by_hand(bundle: Bundle, path, size=(SIZE, SIZE)):
     """One image at a time, with arithmetic of our own around the network."""
     pixels = decode(path)
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    square = Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    planes = [(np.asarray(square)[..., band] / 255.0 - MEAN[band]) / STD[band] for band in range(3)]
+    resized = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR)
+    planes = [
+        (np.asarray(resized)[..., band] / 255.0 - MEAN[band]) / STD[band] for band in range(3)
+    ]
     with torch.no_grad():
         outputs = bundle.embedder(torch.tensor(np.stack(planes), dtype=torch.float32)[None])
     return outputs.embeddings["embedding"][0].numpy(), outputs.logits["class"][0].numpy()
@@ -130,6 +132,23 @@ def test_images_in_memory_and_files_agree(bundle, images):
     for label in CLASSES:
         np.testing.assert_array_equal(from_files[f"p_{label}"], from_memory[f"p_{label}"])
     assert "path" not in from_memory
+
+
+def test_images_that_are_no_squares(tmp_path, images):
+    bundle = load_bundle(write_bundle(tmp_path / "model", size=(32, 16)))
+    predictor = Predictor(bundle, columns="embed", batch_size=4)
+    assert predictor.prepare(images / "0.png").shape == (3, 32, 16)
+    names = ["0.png", "1.png", "2.png", "9.png"]
+    of_files = predictor({"path": [str(images / name) for name in names]})["embedding"]
+    of_arrays = predictor.predict_images([decode(images / name) for name in names])["embedding"]
+    np.testing.assert_allclose(of_arrays, of_files, atol=1e-6)
+    for name, found in zip(names, of_files, strict=True):
+        raw, _ = by_hand(bundle, images / name, size=(32, 16))
+        np.testing.assert_allclose(found, raw / np.linalg.norm(raw), atol=1e-5)
+    mirrored = Predictor(bundle, views="flips").predict_images([decode(images / "9.png")])
+    assert mirrored["status"].tolist() == ["ok"]
+    with pytest.raises(UserError, match=r"^views must be one or flips for images of 32 x 16 pix"):
+        Predictor(bundle, views="dihedral")
 
 
 def test_steps_of_the_bundle_are_done_wherever_the_pixels_come_from(bundle, tmp_path):

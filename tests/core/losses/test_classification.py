@@ -16,6 +16,7 @@ from likeness.losses.classification import (
     MultiLabelClassificationLoss,
     balanced_weights,
     binary_cross_entropy,
+    confidence_weights,
     cross_entropy,
     focal,
     positive_weights,
@@ -115,6 +116,95 @@ def test_an_empty_batch_is_an_exact_zero() -> None:
 def test_options_are_checked(options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         ClassificationLoss(**options)
+
+
+# --- weights by confidence --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sigma", [0.18, 0.5])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_confidence_by_loops(sigma: float, weighted: bool, smoothing: float) -> None:
+    """Value, and the slope of the same sum with the weights as numbers."""
+    ours, theirs = (logits().requires_grad_() for _ in range(2))
+    weights = [0.5, 2.0, 1.3] if weighted else [1.0, 1.0, 1.0]
+    given = torch.tensor(weights).double() if weighted else None
+    terms = cross_entropy(
+        ours, LABELS, label_smoothing=smoothing, weight_C=given, confidence_sigma=sigma
+    )
+    counts, costs = [], []
+    for row, label in zip(theirs, LABELS.tolist(), strict=True):
+        chances = row.exp() / row.exp().sum()
+        trust = math.exp(-((chances[label].item() - 0.5) ** 2) / (2 * sigma**2))
+        target = [smoothing / 3 + (1 - smoothing) * (k == label) for k in range(3)]
+        cost = sum(-t * w * p.log() for t, w, p in zip(target, weights, chances, strict=True))
+        counts.append(trust * weights[label])
+        costs.append(trust * cost)
+    expected = sum(costs) / sum(counts)
+    torch.testing.assert_close(terms.value, expected)
+    torch.testing.assert_close(terms.per_anchor.sum(), expected)
+    terms.value.backward()
+    expected.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    plain = cross_entropy(logits(), LABELS, label_smoothing=smoothing, weight_C=given)
+    assert terms.value != plain.value
+    assert terms.n_active == plain.n_active
+    assert terms.valid.all()
+
+
+def test_confidence_figures_of_the_specification() -> None:
+    values = torch.tensor([[60.0, 0.0], [-60.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    found = confidence_weights(values, torch.zeros(3, dtype=torch.int64), 0.18)
+    assert found.tolist() == pytest.approx([0.0211, 0.0211, 1.0], abs=1e-4)
+
+
+def test_samples_of_one_confidence_weigh_the_same() -> None:
+    """Any scale cancels: the weights sum to 1 over the batch."""
+    values, labels = torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1])
+    loss = ClassificationLoss(confidence_sigma=0.18)
+    torch.testing.assert_close(loss(values, labels), ClassificationLoss()(values, labels))
+
+
+def test_easy_and_surely_wrong_samples_count_less() -> None:
+    leaf = torch.tensor([[9.0, 0.0], [0.1, 0.0], [-9.0, 0.0]], requires_grad=True)
+    plain = leaf.detach().clone().requires_grad_()
+    labels = torch.zeros(3, dtype=torch.int64)
+    cross_entropy(leaf, labels, confidence_sigma=0.18).value.backward()
+    cross_entropy(plain, labels).value.backward()
+    ratio = leaf.grad.abs().sum(1) / plain.grad.abs().sum(1)
+    assert ratio[1] > 2
+    assert ratio[0] < 0.1
+    assert ratio[2] < 0.1
+
+
+def test_confidence_that_is_nowhere_is_an_exact_zero() -> None:
+    leaf = torch.tensor([[90.0, 0.0], [-90.0, 0.0]], requires_grad=True)
+    value = cross_entropy(leaf, torch.tensor([0, 0]), confidence_sigma=0.01).value
+    value.backward()
+    assert value == 0
+    assert not leaf.grad.any()
+    empty = torch.zeros(0, 3, requires_grad=True)
+    none = torch.zeros(0, dtype=torch.int64)
+    assert cross_entropy(empty, none, confidence_sigma=0.18).value == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_confidence_in_half_precision_and_autocast(dtype: torch.dtype) -> None:
+    loss = ClassificationLoss(confidence_sigma=0.18)
+    leaf = logits(dtype).requires_grad_()
+    value = loss(leaf, LABELS)
+    assert value.dtype == torch.float32
+    assert value == loss(leaf.detach().float(), LABELS)
+    value.backward()
+    assert leaf.grad.dtype == dtype
+    with torch.autocast("cpu", torch.bfloat16):
+        assert loss(leaf, LABELS) == value
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, math.inf, math.nan])
+def test_confidence_sigma_is_checked(sigma: float) -> None:
+    with pytest.raises(UserError, match=f"confidence_sigma must be > 0 and finite, got {sigma}"):
+        ClassificationLoss(confidence_sigma=sigma)
 
 
 # --- focal loss -------------------------------------------------------------------------------

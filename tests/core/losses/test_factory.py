@@ -67,6 +67,10 @@ def test_options_reach_the_loss() -> None:
         ({"name": "triplet", "margin": -1}, "config.loss.margin must be greater than or equal"),
         ({"name": "triplet", "margin": float("nan")}, "config.loss.margin must be a finite"),
         ({"name": "contrastive", "space": "dot"}, "config.loss.space must be 'cosine' or"),
+        (
+            {"name": "weighted_contrastive", "variant": "port"},
+            "config.loss.variant must be 'paper' or 'caffe', got 'port'",
+        ),
     ],
 )
 def test_mistakes_are_named_with_their_path(loss: dict, message: str) -> None:
@@ -92,6 +96,13 @@ def test_classification() -> None:
         build_classification(spec)
 
 
+def test_weights_by_confidence() -> None:
+    spec = ClassificationSpec(confidence_sigma=0.18)
+    assert build_classification(spec).confidence_sigma == 0.18
+    assert build_classification(ClassificationSpec()).confidence_sigma is None
+    assert ClassificationSpec(**spec.model_dump()) == spec  # as a resolved configuration
+
+
 def test_focal() -> None:
     loss = build_classification(ClassificationSpec(name="focal", gamma=1.5))
     assert isinstance(loss, FocalLoss)
@@ -112,6 +123,15 @@ def test_focal() -> None:
         ({"gamma": 2.0}, r"config.gamma must be left out for cross_entropy, got 2\.0"),
         ({"name": "focal", "label_smoothing": 0.1}, "config.label_smoothing must be 0 for focal"),
         ({"name": "focal", "gamma": -1.0}, "config.gamma must be greater than or equal to 0"),
+        (
+            {"name": "focal", "confidence_sigma": 0.18},
+            r"config.confidence_sigma must be left out for focal, got 0\.18",
+        ),
+        (
+            {"name": "binary_cross_entropy", "confidence_sigma": 0.18},
+            "config.confidence_sigma must be left out for binary_cross_entropy",
+        ),
+        ({"confidence_sigma": 0.0}, "config.confidence_sigma must be greater than 0"),
     ],
 )
 def test_options_of_another_classification_are_refused(options: dict, message: str) -> None:

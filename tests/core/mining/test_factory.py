@@ -15,24 +15,31 @@ from likeness.losses import (
     LiftedStructuredLoss,
     PairLoss,
     TripletLoss,
+    WeightedContrastiveLoss,
 )
 from likeness.mining import (
     BatchHardMinerSpec,
+    ClassAwareAttentionSpec,
     ClassBalancedMinerSpec,
     InformativeMinerSpec,
     MinerSpec,
+    OnlineSoftMinerSpec,
     RandomMinerSpec,
     SemiHardMinerSpec,
     batch_hard,
     build_miner,
     check_combination,
+    class_aware_attention,
     informative_triplets,
+    online_soft_mining,
     random_triplets,
 )
+from likeness.mining.factory import keeps_graph
 from likeness.pairs import Pairs
 from likeness.selection import Selection, Triplets
 
 HARD, SEMI = BatchHardMinerSpec(), SemiHardMinerSpec()
+SOFT, ATTENTION = OnlineSoftMinerSpec(), ClassAwareAttentionSpec()
 
 
 class Root(Spec):
@@ -50,11 +57,14 @@ class Root(Spec):
         InformativeMinerSpec(anchors=2),
         RandomMinerSpec(negatives=2),
         ClassBalancedMinerSpec(count=5),
+        SOFT,
+        ATTENTION,
     ],
 )
 def test_every_miner_gives_what_its_spec_says(spec: MinerSpec) -> None:
     y = torch.arange(12) % 3
-    selected = build_miner(spec)(Pairs(torch.randn(12, 4), y), Batch(y))
+    batch = Batch(y, logits={"class": torch.randn(12, 3)})
+    selected = build_miner(spec)(Pairs(torch.randn(12, 4), y), batch)
     assert isinstance(selected, Selection if spec.gives == "dense" else Triplets)
 
 
@@ -88,11 +98,38 @@ def test_options_reach_the_miners_of_graded_labels() -> None:
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+def test_options_reach_the_soft_miners() -> None:
+    soft = {"variant": "caffe", "sigma": 1.0, "margin": 1.1, "differentiable": True}
+    attention = {"variant": "caffe", "head": "last", "sigma": 0.5, "differentiable": True}
+    plain = [{"name": "online_soft_mining"} | soft, {"name": "class_aware_attention"} | attention]
+    specs = parse(Root, {"miners": plain}).miners
+    assert [build_miner(spec).keywords for spec in specs] == [soft, attention]
+    assert [keeps_graph([spec]) for spec in (*specs, SOFT, ATTENTION, HARD)] == [True] * 2 + [
+        False
+    ] * 3
+    # Unsaid, a miner and its spec mean the same.
+    y = torch.arange(12) % 3
+    pairs, batch = Pairs(torch.randn(12, 4), y), Batch(y, logits={"class": torch.randn(12, 3)})
+    for variant in ("paper", "caffe"):
+        for name, miner in (
+            ("online_soft_mining", online_soft_mining),
+            ("class_aware_attention", class_aware_attention),
+        ):
+            spec = parse(Root, {"miners": [{"name": name, "variant": variant}]}).miners[0]
+            found, expected = build_miner(spec)(pairs, batch), miner(pairs, batch, variant=variant)
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_mistakes_are_named() -> None:
     with pytest.raises(UserError, match="got 'semihard'"):
         parse(Root, {"miners": [{"name": "semihard"}]})
     with pytest.raises(UserError, match=r"miners.*aggregate must be 'min' or 'max', got 'mean'"):
         parse(Root, {"miners": [{"name": "informative_triplets", "aggregate": "mean"}]})
+    sigma = {"name": "class_aware_attention", "sigma": 0.5}
+    with pytest.raises(UserError, match=r"0.sigma must be left out for the paper variant, got 0.5"):
+        parse(Root, {"miners": [sigma]})
+    with pytest.raises(UserError, match="variant must be 'paper' or 'caffe', got 'port'"):
+        parse(Root, {"miners": [{"name": "online_soft_mining", "variant": "port"}]})
     with pytest.raises(UserError, match="per_pair must be 1 under the facenet rule, got 2"):
         build_miner(SemiHardMinerSpec(per_pair=2))
 
@@ -105,6 +142,9 @@ def test_mistakes_are_named() -> None:
         (TripletLoss(), [HARD, SEMI]),
         (ContrastiveLoss(), [HARD, HARD]),
         (CentreStructuredLoss(2, 2), [HARD]),
+        (WeightedContrastiveLoss(), [SOFT, ATTENTION]),
+        (WeightedContrastiveLoss(), [HARD, ATTENTION]),
+        (TripletLoss(), [SEMI, ATTENTION]),
     ],
 )
 def test_combinations_that_make_sense(loss: PairLoss, miners: list[MinerSpec]) -> None:

@@ -211,6 +211,33 @@ def test_a_new_first_convolution_starts_like_torchvisions_own(name):
     assert float(new.std()) == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+@pytest.mark.parametrize("attention", ["none", "parallel"])
+def test_the_last_stride_doubles_the_map_and_keeps_the_weights(name, attention):
+    built = {}
+    with torch.device("meta"):
+        for stride in (2, 1):
+            options = {"last_stride": stride, "attention": attention, "image_size": (64, 32)}
+            built[stride] = build_backbone(ModelSpec(backbone=name, **options))
+        cells = {
+            stride: tuple(backbone(torch.zeros(2, 3, 64, 32)).map_NFhw.shape[2:])
+            for stride, backbone in built.items()
+        }
+    assert cells == {2: (2, 1), 1: (4, 2)}
+    shapes = [
+        {key: value.shape for key, value in backbone.net.state_dict().items()}
+        for backbone in built.values()
+    ]
+    assert shapes[0] == shapes[1]
+    strided = {
+        key
+        for key, part in built[1].net.named_modules()
+        if isinstance(part, nn.Conv2d) and part.stride != built[2].net.get_submodule(key).stride
+    }
+    changed = "conv2" if name == "resnet50" else "conv1"
+    assert strided == {f"layer4.0.{changed}", "layer4.0.downsample.0"}
+
+
 def test_vit_refuses_another_image_size():
     backbone = build_backbone(ModelSpec(backbone="vit_b_16", image_size=32))
     with pytest.raises(UserError, match=r"images_NCHW must be 32 x 32 pixels for ViT, got \(48, 3"):

@@ -87,8 +87,44 @@ def test_defaults_are_the_plain_model():
             {"backbone": "resnet18", "image_size": 64, "attention_options": {"gates": "multiply"}},
             "config.model.attention_options.gates must be a known key, got 'multiply'; did you",
         ),
+        (
+            {"backbone": "inception_bn", "image_size": 64},
+            "config.model.image_size must be >= 71 for inception_bn with the standard stem, got 64",
+        ),
+        (
+            {"backbone": "inception_bn", "image_size": [64, 17], "stem": "small"},
+            "config.model.image_size must be >= 18 for inception_bn with the small stem, got (64,",
+        ),
+        (
+            {"backbone": "densenet121", "image_size": 64, "last_stride": 1},
+            "config.model.last_stride must be 2 for densenet121: it is the stride of the last",
+        ),
+        (
+            {"backbone": "inception_bn", "image_size": 224, "last_stride": 1},
+            "config.model.last_stride must be 2 for inception_bn",
+        ),
+        (
+            {"backbone": "resnet50", "image_size": 224, "last_stride": 3},
+            "config.model.last_stride must be",
+        ),
         ({"backbone": "resnet18", "image_size": 64, "bands": 0}, "config.model.bands must be"),
         ({"backbone": "resnet18", "image_size": 15}, "config.model.image_size must be"),
+        *[
+            (
+                {"backbone": "resnet18", "image_size": size},
+                "config.model.image_size must be a side in [16, 4096] pixels, or [height, width] "
+                f"of two such sides, got {size}",
+            )
+            for size in ([64, 15], [64], [64, 32, 3], 64.5)
+        ],
+        (
+            {"backbone": "vit_b_16", "image_size": [64, 32]},
+            "config.model.image_size must be one side for vit_b_16, which reads squares, got (64,",
+        ),
+        (
+            {"backbone": "densenet121", "image_size": [64, 16]},
+            "config.model.image_size must be >= 32 for densenet121 with the standard stem, got (64",
+        ),
         ({"backbone": "resnet18", "image_size": 64, "dropout": 1.0}, "config.model.dropout must"),
         ({"backbone": "resnet18", "image_size": 64, "dropout": float("nan")}, "dropout must be"),
         ({"backbone": "resnet18", "image_size": 64, "embedding_dim": 0}, "embedding_dim must be"),
@@ -113,3 +149,9 @@ def test_small_images_that_each_stem_can_take():
     tokens = ModelSpec(backbone="vit_b_16", image_size=16, pooling="class_token")
     mobile = ModelSpec(backbone="efficientnet_b0", image_size=16, stem="small")
     assert {spec.image_size for spec in (small, standard, tokens, mobile)} == {16}
+
+
+def test_images_need_not_be_squares():
+    upright = ModelSpec(backbone="resnet18", image_size=(256, 128))
+    assert upright.height_width == (256, 128)
+    assert ModelSpec(backbone="resnet18", image_size=[64, 64]).image_size == 64

@@ -12,7 +12,7 @@ import pytest
 
 from likeness.errors import UserError
 from likeness.search.exact import nearest
-from likeness.search.index import build_index, open_index
+from likeness.search.index import build_index, open_index, write_index
 
 UNHOOKED = pytest.mark.skipif(os.environ.get("LIKENESS_PLAIN") != "1", reason="hook is on")
 
@@ -235,3 +235,24 @@ def test_queries_of_another_width_are_refused(tmp_path):
     index = build(tmp_path / "i", embeddings(10, 16))
     with pytest.raises(UserError, match=r"^query must be 16 numbers a row, as in the index, got 8"):
         index.search(embeddings(3, 8), 1)
+
+
+def test_a_part_of_an_index_keeps_its_embeddings_bit_for_bit(tmp_path):
+    whole = build(tmp_path / "index", embeddings(40), facts={"licence": "CC0"})
+    keep = np.arange(40) % 3 == 0
+    (tmp_path / "part").mkdir()
+    write_index(
+        tmp_path / "part",
+        whole.embeddings_GD[keep],
+        whole.rows[keep],
+        space=whole.space,
+        model_id=whole.model_id,
+        facts=whole.facts,
+    )
+    part = open_index(tmp_path / "part", model_id=whole.model_id)
+    np.testing.assert_array_equal(part.embeddings_GD, whole.embeddings_GD[keep])
+    assert part.rows.equals(whole.rows[keep].reset_index(drop=True))
+    assert part.facts == {"licence": "CC0"}
+    copy = whole.embeddings_GD
+    copy[:] = 0  # a copy: the index stays as it is
+    assert whole.embeddings_GD.any()

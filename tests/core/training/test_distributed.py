@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fixtures.tiny_training import TinyEmbedder, tiny_spec, train, train_as_one_of
+from fixtures.tiny_training import WITH_SETS, TinyEmbedder, tiny_spec, train, train_as_one_of
 from likeness.errors import UserError
 from likeness.training import Method, build_fabric
 from likeness.training.distributed import share
@@ -49,11 +49,15 @@ def logged(folder, column):
 
 
 @pytest.mark.parametrize(
-    ("chunk", "clip_norm"), [(None, None), (3, 0.5)], ids=["plain", "chunks-and-clipping"]
+    "changes",
+    [
+        pytest.param({}, id="plain"),
+        pytest.param({"grad_cache": 3, "clip_norm": 0.5}, id="chunks-and-clipping"),
+        pytest.param(WITH_SETS, id="sets"),  # some of them have frames on both processes
+    ],
 )
-def test_two_processes_equal_one(tmp_path, processes, chunk, clip_norm):
+def test_two_processes_equal_one(tmp_path, processes, changes):
     """The loss, the gradients (network and proxies), the logs and the weights."""
-    changes = {"clip_norm": clip_norm, "grad_cache": chunk}
     options = ({"batch_norm": False, "dropout": 0.0}, changes)
     first, second = train_together(processes, tmp_path / "two", options)
     spec = tiny_spec(**changes)
@@ -61,7 +65,7 @@ def test_two_processes_equal_one(tmp_path, processes, chunk, clip_norm):
     embedder = TinyEmbedder(batch_norm=False, dropout=0.0)
     _, _, objective = train(tmp_path / "one", spec, embedder=embedder)
     expected = Method(embedder, objective).state_dict()
-    assert any("weight" in name for name in objective.state_dict())  # there are proxies
+    assert any("weight" in name for name in objective.state_dict())  # proxies, a class layer
     for name, tensor in expected.items():
         assert torch.equal(first[name], second[name]), name
         torch.testing.assert_close(first[name], tensor, rtol=1e-4, atol=1e-6)

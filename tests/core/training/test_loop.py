@@ -297,7 +297,7 @@ class Exploding(Objective):
         self.left -= 1
         return ObjectiveResult(loss if self.left >= 0 else self.factor(loss), parts)
 
-    def after_step(self, embeddings, labels):
+    def after_step(self, outputs, batch):
         pass
 
 

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from fixtures.tiny_training import CLASSES, LABELS, ROWS, Stop, StoppedAfter, tiny_spec
+from likeness.data.augmentation import Augmentation
 from likeness.data.dataset import ImageRows
-from likeness.data.transforms import Augmentation, Preprocessing
+from likeness.data.transforms import Preprocessing
 from likeness.models import build_embedder
 from likeness.objective import build_objective
 from likeness.sampling import build_plan

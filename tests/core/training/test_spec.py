@@ -24,6 +24,16 @@ def test_defaults():
     assert spec.data.augmentation is not None
 
 
+def test_a_size_of_height_and_width_reads_back():
+    upright = {
+        "model": {"backbone": "resnet18", "image_size": [32, 16]},
+        "data": {"augmentation": {"rotate90": False, "pad_crop": {}, "random_erasing": {}}},
+    }
+    spec = parse(RunSpec, {**LEAST, **upright})
+    assert spec.model.height_width == (32, 16)
+    assert parse(RunSpec, spec.model_dump(mode="json")) == spec
+
+
 def test_what_is_written_out_reads_back():
     spec = parse(RunSpec, {**LEAST, "schedule": {"name": "step", "milestones": [1, 2]}})
     assert parse(RunSpec, spec.model_dump(mode="json")) == spec
@@ -63,6 +73,14 @@ def test_what_is_written_out_reads_back():
             r"^config\.schedule\.warmup_epochs must be <= epochs, 2, got 3\.0$",
         ),
         ({"data": {"test": 0.5, "val": 0.5}}, r"^config\.data\.test \+ val must be < 1, got 1\.0$"),
+        (
+            {"model": {"backbone": "resnet18", "image_size": [32, 16]}},
+            r"^config\.data\.augmentation\.rotate90 must be false for images of 32 x 16 pixels, ",
+        ),
+        (
+            {"data": {"augmentation": {"pad_crop": {"pixels": 64}}}},
+            r"^config\.data\.augmentation\.pad_crop\.pixels must be < 64 for .* 64 pixels, got 64$",
+        ),
         *[
             ({"data": {"bands": bands}}, rf"^config\.data\.bands must be a list of .*, got {got}$")
             for bands, got in (([True], r"\[True\]"), ([1.5], r"\[1\.5\]"), ([], r"\[\]"), (4, "4"))

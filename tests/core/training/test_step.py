@@ -42,8 +42,8 @@ class SquareLoss(Objective):
         part = Part(loss.detach(), torch.tensor(len(batch.labels)))
         return ObjectiveResult(loss, {"square": part})
 
-    def after_step(self, embeddings, labels):
-        self.told.append((embeddings["embedding"].detach().clone(), labels))
+    def after_step(self, outputs, batch):
+        self.told.append((outputs.embeddings["embedding"].detach().clone(), batch.labels))
 
 
 class TwoNetworks(Method):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import likeness.objective as objective_module
+import likeness.objective.weighted_sum as objective_module
 from likeness.batch import Batch
 from likeness.config import parse
 from likeness.errors import UserError
@@ -181,6 +181,38 @@ def test_a_missing_head_of_the_model_is_named(outputs: Outputs) -> None:
     objective = build(classification={"head": "species"})
     with pytest.raises(UserError, match="head must be one of the logits class, got 'species'"):
         objective(outputs, Batch(LABELS))
+
+
+def test_several_heads_are_classified_with_the_weight_each(outputs: Outputs) -> None:
+    own = outputs.logits["class"].detach()
+    logits = {"first": own, "second": own.flip(0), "third": 2 * own}
+    three = outputs._replace(logits=logits)
+    objective = build(classification={"head": ["first", "second", "third"], "weight": 0.5})
+    result = objective(three, Batch(LABELS))
+    expected = {
+        f"classification.{name}": F.cross_entropy(value, LABELS).item()
+        for name, value in logits.items()
+    }
+    found = {name: part.value.item() for name, part in result.parts.items()}
+    assert found == pytest.approx(expected)
+    assert result.loss.item() == pytest.approx(0.5 * sum(expected.values()))
+    single = build(classification={"head": ["second"]})(three, Batch(LABELS))
+    assert list(single.parts) == ["classification"]
+    with pytest.raises(UserError, match="head must be one of the logits first, second, third, got"):
+        build()(three, Batch(LABELS))
+
+
+def test_one_head_is_written_as_before() -> None:
+    """So that runs from before there were several can be resumed."""
+    plain = parse(ObjectiveSpec, {"classification": {"head": "class"}}).model_dump(mode="json")
+    assert plain["classification"]["head"] == "class"
+    assert plain["sets"] is None
+
+
+@pytest.mark.parametrize("head", [[], 3, [3]])
+def test_heads_are_names(head: object) -> None:
+    with pytest.raises(UserError, match=r"objective\.classification\.head"):
+        build(classification={"head": head})
 
 
 def test_several_labels_per_image(outputs: Outputs) -> None:

@@ -1,0 +1,241 @@
+"""From typed options to the objective of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from likeness.config import Spec
+from likeness.errors import require
+from likeness.losses.factory import (
+    ClassificationSpec,
+    LossSpec,
+    build_classification,
+    build_loss,
+    check_labels,
+)
+from likeness.mining.factory import (
+    MinerSpec,
+    build_miner,
+    check_attention,
+    check_combination,
+    keeps_graph,
+)
+from likeness.models.heads import CLASS, EMBEDDING
+from likeness.objective.terms import Term, Weight
+from likeness.objective.weighted_sum import Objective, SetClassifier, SetLevel, SetPooling
+from likeness.selection import pipeline
+
+HeadNames = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class SetTermSpec(Spec):
+    """One loss on the pooled embeddings of sets, what it may look at, and how much it counts."""
+
+    loss: LossSpec
+    weight: Weight = 1.0
+    miners: tuple[MinerSpec, ...] = ()
+
+
+class TermSpec(SetTermSpec):
+    """One loss, what it may look at, and how much it counts."""
+
+    head: str = EMBEDDING
+
+
+class ClassificationTermSpec(ClassificationSpec):
+    """Cross-entropy (softmax or binary) on the logits of a head or of several heads.
+
+    Attributes:
+        weight: how much it counts, each head of several.
+        head: the logits it reads, one name or a list.
+    """
+
+    weight: Weight = 1.0
+    head: str | HeadNames = CLASS
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of all heads that are classified."""
+        return (self.head,) if isinstance(self.head, str) else self.head
+
+
+class SetClassificationSpec(ClassificationSpec):
+    """Cross-entropy of sets, on a class layer of their own behind the pooled embedding.
+
+    Attributes:
+        weight: how much it counts.
+        lr_mult: factor on the run's learning rate for the class layer of sets, > 0; the
+            optimiser's `head_lr_mult` is for the model only.
+    """
+
+    weight: Weight = 1.0
+    lr_mult: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _sets_are_not_counted(self) -> SetClassificationSpec:
+        rule = "'none' for sets, which are not counted by class"
+        require(self.class_weights == "none", "class_weights", rule, self.class_weights)
+        return self
+
+
+class SetObjectiveSpec(Spec):
+    """What is minimised of the sets of a batch (frames of one sequence); see `SetLevel`.
+
+    Attributes:
+        terms: pair losses on the pooled embeddings; a miner finds the sets' own logits as `class`.
+        classification: of the sets, null for none.
+        head: the head whose raw embeddings are pooled.
+        pooling: `mean`, `max`, or `attention`: a sample counts as much as its logits are sure of
+            its class.
+        attention_head: the samples' logits that `attention` reads.
+        sigma: width of `attention`, > 0; 0.68 is the official code's.
+    """
+
+    terms: tuple[SetTermSpec, ...] = ()
+    classification: SetClassificationSpec | None = SetClassificationSpec()
+    head: str = EMBEDDING
+    pooling: SetPooling = "mean"
+    attention_head: str = CLASS
+    sigma: float = Field(default=0.68, gt=0)
+
+    @model_validator(mode="after")
+    def _something_to_minimise(self) -> SetObjectiveSpec:
+        there = self.terms or self.classification is not None
+        require(there, "terms", "at least one where sets have no classification", [])
+        return self
+
+
+class ObjectiveSpec(Spec):
+    """The terms of a run.
+
+    Attributes:
+        terms: pair losses on the images.
+        classification: of the images, null for none (the model then has no class layer).
+        exclude_groups: keeps pairs of one group from being positive.
+        sets: a second level, on sets of images; null for none. Needs images with a `sequence`.
+    """
+
+    terms: tuple[TermSpec, ...] = ()
+    classification: ClassificationTermSpec | None = ClassificationTermSpec()
+    exclude_groups: bool = False
+    sets: SetObjectiveSpec | None = None
+
+    @model_validator(mode="after")
+    def _attention_needs_logits(self) -> ObjectiveSpec:
+        if self.sets is not None and self.classification is None:
+            pooling, rule = self.sets.pooling, "'mean' or 'max' without a classification of images"
+            require(pooling != "attention", "sets.pooling", rule, pooling)
+        return self
+
+
+def build_objective(
+    spec: ObjectiveSpec,
+    *,
+    num_classes: int,
+    dims: Mapping[str, int],
+    class_counts: Sequence[int] | None = None,
+    images: int | None = None,
+    multilabel: bool = False,
+) -> Objective:
+    """The objective that a configuration names.
+
+    Its random weights (the class layer of sets) come from torch's global generator.
+
+    Args:
+        spec: the configuration.
+        num_classes: C.
+        dims: embedding dimension of each head.
+        class_counts: training images of each class (label), for balanced class weights.
+        images: all training images, for those of several labels per image.
+        multilabel: whether a batch's labels are a table (N, L) instead of classes (N,).
+
+    Raises:
+        UserError: for a loss and a miner that make no sense together, a loss or a miner that does
+            not fit the labels, a miner without the logits it reads, or an unknown head.
+    """
+    check_labels([item.loss for item in spec.terms], spec.classification, multilabel=multilabel)
+    terms = _terms(
+        [(item.head, item) for item in spec.terms],
+        num_classes=num_classes,
+        dims=dims,
+        has_logits=spec.classification is not None,
+        multilabel=multilabel,
+    )
+    sets = None
+    if spec.sets is not None:
+        sets = _sets(spec, num_classes=num_classes, dims=dims, multilabel=multilabel)
+    chosen = spec.classification
+    if chosen is None:
+        return Objective(terms, exclude_groups=spec.exclude_groups, sets=sets)
+    return Objective(
+        terms,
+        build_classification(chosen, counts=class_counts, images=images),
+        classification_weight=chosen.weight,
+        classification_heads=chosen.heads,
+        exclude_groups=spec.exclude_groups,
+        sets=sets,
+    )
+
+
+def _sets(
+    whole: ObjectiveSpec, *, num_classes: int, dims: Mapping[str, int], multilabel: bool
+) -> SetLevel:
+    spec = whole.sets
+    assert spec is not None
+    chosen = spec.classification
+    check_labels([item.loss for item in spec.terms], chosen, multilabel=multilabel)
+    rule = "'mean' or 'max' for several labels per image"
+    fits = not (multilabel and spec.pooling == "attention")
+    require(fits, "sets.pooling", rule, spec.pooling)
+    require(spec.head in dims, "sets.head", f"one of {', '.join(dims)}", spec.head)
+    terms = _terms(
+        [(spec.head, item) for item in spec.terms],
+        num_classes=num_classes,
+        dims=dims,
+        has_logits=chosen is not None,
+        multilabel=multilabel,
+    )
+    classifier = None
+    if chosen is not None:
+        classifier = SetClassifier(dims[spec.head], num_classes, lr_mult=chosen.lr_mult)
+    return SetLevel(
+        Objective(
+            terms,
+            None if chosen is None else build_classification(chosen),
+            classification_weight=1.0 if chosen is None else chosen.weight,
+            exclude_groups=whole.exclude_groups,
+        ),
+        head=spec.head,
+        classifier=classifier,
+        pooling=spec.pooling,
+        attention_head=spec.attention_head,
+        sigma=spec.sigma,
+    )
+
+
+def _terms(
+    items: Iterable[tuple[str, SetTermSpec]],
+    *,
+    num_classes: int,
+    dims: Mapping[str, int],
+    has_logits: bool,
+    multilabel: bool,
+) -> dict[str, Term]:
+    """Losses with their miners by name, each on the head beside it."""
+    terms: dict[str, Term] = {}
+    for head, item in items:
+        require(head in dims, "head", f"one of {', '.join(dims)}", head)
+        loss = build_loss(item.loss, num_classes=num_classes, dim=dims[head])
+        check_combination(loss, item.miners)
+        check_attention(item.miners, has_logits=has_logits, multilabel=multilabel)
+        miners = [build_miner(miner) for miner in item.miners]
+        name: str = item.loss.name
+        while name in terms:
+            name += "_again"
+        mined = pipeline(*miners) if miners else None
+        graph = keeps_graph(item.miners)
+        terms[name] = Term(loss, mined, item.weight, head, differentiable=graph)
+    return terms

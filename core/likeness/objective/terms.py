@@ -1,0 +1,105 @@
+"""What an objective is made of: terms, their weights, and the parts that they come to.
+
+Shapes: N = samples, D = embedding dimension, C = classes (or labels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple, Protocol, runtime_checkable
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from likeness.batch import Batch
+from likeness.config import Spec
+from likeness.errors import UserError
+from likeness.losses.base import PairLoss
+from likeness.pairs import Pairs
+from likeness.selection import AnySelection, Miner
+
+
+class LinearWeight(Spec):
+    """A weight that goes linearly from `start` to `end` over the first `epochs` epochs."""
+
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+    epochs: float = Field(gt=0)
+
+    def at(self, epoch: float) -> float:
+        """The weight at a (fractional) epoch."""
+        share = min(max(epoch / self.epochs, 0.0), 1.0)
+        return self.start + (self.end - self.start) * share
+
+
+Weight = Annotated[float, Field(ge=0)] | LinearWeight
+
+
+@runtime_checkable
+class Heads(Protocol):
+    """What the objective reads of a model's output: raw embeddings and logits by head."""
+
+    @property
+    def embeddings(self) -> Mapping[str, Tensor]:
+        """Head name -> (N, D)."""
+        ...
+
+    @property
+    def logits(self) -> Mapping[str, Tensor]:
+        """Head name -> (N, C)."""
+        ...
+
+
+class Part(NamedTuple):
+    """One term of the sum, unweighted: its value and the number of active pairs behind it."""
+
+    value: Tensor
+    n_active: Tensor
+
+
+class ObjectiveResult(NamedTuple):
+    """The scalar to minimise and its parts by name."""
+
+    loss: Tensor
+    parts: dict[str, Part]
+
+
+class Term(nn.Module):
+    """A loss with its miners, weight and head; `differentiable` hands the miners the graph."""
+
+    def __init__(
+        self,
+        loss: PairLoss,
+        miner: Miner | None,
+        weight: Weight,
+        head: str,
+        *,
+        differentiable: bool = False,
+    ) -> None:
+        super().__init__()
+        self.loss, self.miner, self.weight, self.head = loss, miner, weight, head
+        self.differentiable = differentiable
+
+    def select(self, pairs: Pairs, outputs: Heads, batch: Batch) -> AnySelection | None:
+        """What the miners choose; None without miners."""
+        if self.miner is None:
+            return None
+        if self.differentiable:
+            return self.miner(pairs, batch.with_logits(outputs.logits))
+        return self.miner(pairs.detach(), batch)
+
+
+def weight_at(weight: Weight, epoch: float) -> float:
+    """The weight at a (fractional) epoch, scheduled or not."""
+    return weight.at(epoch) if isinstance(weight, LinearWeight) else weight
+
+
+def head_of(by_name: Mapping[str, Tensor], name: str, kind: str) -> Tensor:
+    """One head's tensor.
+
+    Raises:
+        UserError: if there is no such head, naming those of this `kind`.
+    """
+    if name not in by_name:
+        raise UserError(f"head must be one of the {kind} {', '.join(by_name)}, got {name!r}")
+    return by_name[name]
