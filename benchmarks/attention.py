@@ -35,7 +35,7 @@ CLASSES = 7
 def runs(spec: ModelSpec, batch: int, seed: int) -> dict[str, Callable[[], object]]:
     """A training step and a forward pass in evaluation mode, each on a network of its own."""
     torch.manual_seed(seed)
-    images_NCHW = torch.randn(batch, spec.bands, spec.image_size, spec.image_size)
+    images_NCHW = torch.randn(batch, spec.bands, *spec.height_width)
     labels_N = torch.arange(batch) % CLASSES
     trained = build_embedder(spec, num_classes=CLASSES)
     used = build_embedder(spec, num_classes=CLASSES).eval()

@@ -63,7 +63,7 @@ def chosen_files(bundle: Bundle, data: Path, split: str, count: int, seed: int) 
 
 def read(bundle: Bundle, files: list[Path]) -> tuple[Tensor, list[np.ndarray | None]]:
     """The network's inputs, and the masks as the network would see them."""
-    preprocessing, size = bundle.preprocessing, bundle.preprocessing.size
+    preprocessing, size = bundle.preprocessing, bundle.preprocessing.height_width
     images, masks = [], []
     for file in files:
         try:
@@ -73,8 +73,8 @@ def read(bundle: Bundle, files: list[Path]) -> tuple[Tensor, list[np.ndarray | N
             continue
         mask_HW = None
         if mask_beside(file) is not None:
-            mask_HW = view_of(file, preprocessing, side=size).mask_HW
-        masks.append(None if mask_HW is None else scaled(mask_HW, (size, size)))
+            mask_HW = view_of(file, preprocessing, side=max(size)).mask_HW
+        masks.append(None if mask_HW is None else scaled(mask_HW, size))
     require(images, "data", "images of which one can be read", len(files))
     return torch.stack(images), masks
 

@@ -20,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,10 @@ from likeness.losses import (
     TripletLoss,
     WeightedContrastiveLoss,
 )
-from likeness.mining import semi_hard
+from likeness.mining import class_aware_attention, online_soft_mining, semi_hard
 from likeness.pairs import Pairs
 from likeness.provenance import collect_provenance
+from likeness.selection import pipeline
 
 RESULTS = Path(__file__).parent / "results" / "losses.json"
 DIM, PER_CLASS = 128, 4
@@ -107,6 +109,8 @@ def rows() -> list[Row]:
         ),
         Row("contrastive_squared", lambda c: ContrastiveLoss()),
         Row("weighted_contrastive", lambda c: WeightedContrastiveLoss()),
+        Row("weighted_contrastive_caffe", lambda c: WeightedContrastiveLoss(variant="caffe")),
+        Row("osm_caa_weighted_contrastive", lambda c: partial(_osm_caa, c)),
         Row("semi_hard_triplet", lambda c: SemiHardTripletLoss()),
         Row("centre", lambda c: CentreLoss(c, DIM)),
         Row("centre_structured", lambda c: CentreStructuredLoss(c, DIM)),
@@ -118,6 +122,15 @@ def _band_mined(x: Tensor, y: Tensor) -> Tensor:
     loss: PairLoss = TripletLoss()
     pairs = Pairs(x, y, space=loss.space)
     selection = semi_hard(pairs, Batch(y), rule="band", per_pair=len(y))
+    return loss.on_pairs(pairs, selection).value
+
+
+def _osm_caa(classes: int, x: Tensor, y: Tensor) -> Tensor:
+    """Soft mining and attention, the latter on logits that are there already."""
+    loss: PairLoss = WeightedContrastiveLoss()
+    pairs = Pairs(x, y, space=loss.space)
+    batch = Batch(y, logits={"class": torch.zeros(len(y), classes)})
+    selection = pipeline(online_soft_mining, class_aware_attention)(pairs.detach(), batch)
     return loss.on_pairs(pairs, selection).value
 
 

@@ -27,10 +27,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from likeness.data.cache import ImageCache, load_side
+from likeness.data.augmentation import Augmentation
+from likeness.data.cache import ImageCache, load_size
 from likeness.data.dataset import ImageRows
 from likeness.data.resample import Box
-from likeness.data.transforms import Augmentation, Preprocessing
+from likeness.data.transforms import Preprocessing
 from likeness.files import write_json
 from likeness.provenance import collect_provenance
 
@@ -75,7 +76,7 @@ def draw(case: Case, seed: int) -> ImageRows:
     top = 1.0 if case.dtype == "float32" else float(np.iinfo(case.dtype).max)
     unit = [0.5] * case.bands, [0.15] * case.bands
     prepared = Preprocessing(bands=case.bands, size=case.size, mean=unit[0], std=unit[1], scale=top)
-    side = load_side(prepared, augmentation)
+    side = max(load_size(prepared, augmentation))
     coarse = generator.random((IMAGES, side // 8 + 1, side // 8 + 1, case.bands))
     smooth = coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :side, :side]
     images = ((0.7 * smooth + 0.3 * generator.random(smooth.shape)) * top).astype(case.dtype)

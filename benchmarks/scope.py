@@ -176,8 +176,13 @@ def main() -> None:
     for kind, images in kinds.items():
         rows.append(row_of(kind, seen(embedder, preprocessing, images), own, scope))
         print(line(rows[-1]), flush=True)
-    setting = {"network": described, "size": preprocessing.size, "fit": told, "space": space}
-    setting["seconds"] = time.perf_counter() - started
+    setting = {
+        "network": described,
+        "size": preprocessing.size,
+        "fit": told,
+        "space": space,
+        "seconds": time.perf_counter() - started,
+    }
     write_json(chosen.out, {"cells": rows, "provenance": record, "setting": setting})
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from likeness_apps.person_reid.cli import app as person_reid
 from likeness_apps.remote_sensing.cli import app as remote_sensing
 from likeness_apps.shell.commands import DEBUG, settle_process
 from likeness_apps.skin_lesion.cli import app as skin_lesion
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(remote_sensing, name="remote-sensing")
 app.add_typer(skin_lesion, name="skin-lesion")
+app.add_typer(person_reid, name="person-reid")
 
 
 def _version(value: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from likeness.errors import require
-from likeness.sampling.factory import ClassBalancedSpec
+from likeness.sampling.factory import ClassBalancedSpec, ClipsSpec
 from likeness.training.spec import RunSpec
 from likeness_apps.shell.console import say
 from likeness_apps.shell.data import Prepared
@@ -61,7 +61,7 @@ def adapt(
     spec = _with_bands(spec, prepared.bands, raw["model"].get("bands"))
     if _wrote(config, changes, "sampler"):
         return spec
-    return _with_classes(spec, len(prepared.manifest.classes), quiet=quiet)
+    return _with_classes(spec, len(prepared.labels.classes), quiet=quiet)
 
 
 def _wrote(config: str | None, changes: Sequence[str], group: str) -> bool:
@@ -81,16 +81,18 @@ def _with_bands(spec: RunSpec, bands: int, given: int | None) -> RunSpec:
 def _with_classes(spec: RunSpec, classes: int, *, quiet: bool) -> RunSpec:
     """A batch of as many images from fewer classes, where the data have no more."""
     sampler = spec.sampler
-    if not isinstance(sampler, ClassBalancedSpec) or sampler.classes_per_batch <= classes:
+    each = "clips_per_class" if isinstance(sampler, ClipsSpec) else "per_class"
+    if (
+        not isinstance(sampler, ClassBalancedSpec | ClipsSpec)
+        or sampler.classes_per_batch <= classes
+    ):
         return spec
-    images = sampler.classes_per_batch * sampler.per_class
-    fitted = sampler.model_copy(
-        update={"classes_per_batch": classes, "per_class": max(1, images // classes)}
-    )
+    before = getattr(sampler, each)
+    fitted = max(1, sampler.classes_per_batch * before // classes)
     say(
         f"The data have {classes} classes: sampler.classes_per_batch={classes} instead of "
-        f"{sampler.classes_per_batch}, sampler.per_class={fitted.per_class} instead of "
-        f"{sampler.per_class}",
+        f"{sampler.classes_per_batch}, sampler.{each}={fitted} instead of {before}",
         quiet=quiet,
     )
-    return spec.model_copy(update={"sampler": fitted})
+    changed = sampler.model_copy(update={"classes_per_batch": classes, each: fitted})
+    return spec.model_copy(update={"sampler": changed})

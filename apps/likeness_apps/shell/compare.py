@@ -11,7 +11,12 @@ import pandas as pd
 
 from likeness.data.tables import load_frame
 from likeness.errors import require
-from likeness.evaluation.resampling import Bootstrap, holm, paired_mean_difference
+from likeness.evaluation.resampling import (
+    EVALUATION_NOISE,
+    Bootstrap,
+    holm,
+    paired_mean_difference,
+)
 from likeness.files import write_json
 from likeness_apps.shell.console import say, show_table
 from likeness_apps.shell.domain import Domain
@@ -59,10 +64,7 @@ def compare(
             "b": float(b_N[counted].mean()) if counted.any() else None,
         }
     found |= _of_field(domain, both, bootstrap)
-    tested = [name for name, row in found.items() if row["p_value"] is not None]
-    corrected = holm([found[name]["p_value"] for name in tested])
-    for name, p_value in zip(tested, corrected, strict=True):
-        found[name]["p_holm"] = float(p_value)
+    add_holm(found)
     result = {
         "app": domain.name,
         "a": str(first),
@@ -73,8 +75,16 @@ def compare(
     }
     if out is not None:
         write_json(out / "comparison.json", result)
-    _show(result)
+    show(result)
     return result
+
+
+def add_holm(found: dict[str, dict[str, Any]]) -> None:
+    """Give every difference with a p-value Holm's as `p_holm`."""
+    tested = [name for name, row in found.items() if row["p_value"] is not None]
+    corrected = holm([found[name]["p_value"] for name in tested])
+    for name, p_value in zip(tested, corrected, strict=True):
+        found[name]["p_holm"] = float(p_value)
 
 
 def _of_field(domain: Domain, both: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
@@ -130,7 +140,8 @@ def _numbers(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table[["path", "truth", "group", *kept]].assign(**columns)
 
 
-def _show(result: dict[str, Any]) -> None:
+def show(result: dict[str, Any], items: str = "images", noise: str = EVALUATION_NOISE) -> None:
+    """A comparison in the terminal; `items` are what it pairs, `noise` what intervals hold."""
     rows = [
         (
             name,
@@ -141,13 +152,13 @@ def _show(result: dict[str, Any]) -> None:
         )
         for name, row in result["differences"].items()
     ]
-    title = f"A - B on {result['items']} images (evaluation noise only)"
+    title = f"A - B on {result['items']} {items} ({noise})"
     columns = ("measure", "A", "B", "difference [95 % interval]", "p (Holm)")
     show_table(title, columns, rows, numeric=columns[1:])
     say(f"A: {result['a']}\nB: {result['b']}")
     if any(result["only_in"].values()):
         a, b = result["only_in"]["a"], result["only_in"]["b"]
-        say(f"not compared: {a} images that only A has, {b} that only B has")
+        say(f"not compared: {a} {items} that only A has, {b} that only B has")
 
 
 def _difference(row: dict[str, Any]) -> str:

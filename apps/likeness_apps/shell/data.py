@@ -22,7 +22,7 @@ from likeness_apps.shell.coarser import coarsened
 from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.protocols import split_rows, trainable
-from likeness_apps.shell.tasks import Task, task_of
+from likeness_apps.shell.tasks import Labels, task_of
 
 SPLIT_COLUMNS = ("path", "label", "split", "group", "sha256")
 
@@ -34,6 +34,7 @@ class Prepared:
     Attributes:
         manifest: the readable, labelled rows, each in train, val or test.
         checked: what the check found in all rows.
+        labels: what the images are labelled with.
         dropped: `path: reason` of rows that were left out.
         bands: bands of the images.
         dtype: type of the pixels in their files.
@@ -46,6 +47,7 @@ class Prepared:
 
     manifest: Manifest
     checked: CheckResult
+    labels: Labels
     dropped: list[str]
     bands: int
     dtype: str
@@ -60,14 +62,9 @@ class Prepared:
         """What travels with the model: which picture was in which split."""
         return self.manifest.table[list(SPLIT_COLUMNS)]
 
-    @property
-    def task(self) -> Task:
-        """What the images are labelled with."""
-        return task_of(self.manifest.classes, multilabel=self.manifest.multilabel)
-
     def targets(self, split: str) -> np.ndarray:
-        """The labels of every row of a split, in the form that `task` gives them."""
-        return self.task.targets(self.manifest.rows(split)["label"].tolist())
+        """The labels of every row of a split, as `labels` gives them."""
+        return self.labels.targets(self.manifest.rows(split)["label"].tolist())
 
 
 def prepare(
@@ -112,9 +109,11 @@ def prepare(
     resolution = float(training["resolution"].median())
     chip = float(training[["width", "height"]].min(axis=1).median())
     good = labelled.groupby(["bands", "dtype"]).size().idxmax()
+    used = manifest.with_table(table)
     return Prepared(
-        manifest=manifest.with_table(table),
+        manifest=used,
         checked=checked,
+        labels=task_of(used.classes, multilabel=used.multilabel),
         dropped=dropped,
         bands=int(good[0]),
         dtype=str(good[1]),

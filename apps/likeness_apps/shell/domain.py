@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from likeness.data.decoded import Remark
     from likeness.data.manifest import Manifest
     from likeness.evaluation.resampling import Bootstrap
+    from likeness.models import Embedder
+    from likeness.training.loop import FitResult
+    from likeness.training.spec import RunSpec
     from likeness_apps.demo import Journal
+    from likeness_apps.shell.data import Prepared
     from likeness_apps.shell.measure import Answers, Measured
     from likeness_apps.shell.report.sections import Build
     from likeness_apps.shell.report.tables import Figure
+    from likeness_apps.shell.setup import Setup
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,48 @@ class FieldMeasures(Interface):
         """
 
 
+class Aim(Interface):
+    """What models of a field are trained and judged for: the steps of `train` that hang on it.
+
+    `shell.labelled` is the usual one: images of classes.
+    """
+
+    def require_fit(self, domain: Domain, spec: RunSpec, manifest: Manifest) -> None:
+        """Refuse a configuration that is made for other data.
+
+        Raises:
+            UserError: naming what does not fit and what would.
+        """
+
+    def prepare(
+        self, domain: Domain, manifest: Manifest, spec: RunSpec, *, quiet: bool
+    ) -> Prepared:
+        """Check the set, leave out what cannot be used, and split it into train, val and test.
+
+        Raises:
+            UserError: if too little is left.
+        """
+
+    def validate(self, setup: Setup, embedder: Embedder) -> dict[str, float]:
+        """Scores of the validation split that can choose the best epoch; larger is better.
+
+        Raises:
+            UserError: if an answer is not finite.
+        """
+
+    def conclude(
+        self,
+        domain: Domain,
+        out: Path,
+        setup: Setup,
+        result: FitResult,
+        *,
+        include_images: bool,
+        quiet: bool,
+    ) -> None:
+        """Write the bundle `out`/model and the report of a finished run, and show its figures."""
+
+
 @dataclass(frozen=True)
 class Domain:
     """One application, as the shared commands see it.
@@ -190,11 +237,14 @@ class Domain:
         card: what the model card says of the field.
         licences: terms of known layouts, e.g. `{"aid": "academic use only"}`.
         demo: (journal, run, out): what `make demo` shows beyond the shared commands.
+        aim: gives what models are trained for, where it is not the class of an image; imports when
+            called.
         measures: gives what the field measures beyond the shared figures; imports when called.
         notice: a sentence that stands on top of every report; "" for none.
         screen: what commands read in place of data whose names could name a person; see
             `screening`. None: names of files say nothing of people.
         screen_names: paths or groups in a table -> what `screen` calls them.
+        sequences: images are frames of videos: neighbours are alike, and no near duplicates.
         remarks_on: what checks shall tell of an image's pixels (height x width x bands); pictures
             with remarks are shown in no report.
     """
@@ -210,8 +260,10 @@ class Domain:
     licences: Mapping[str, str] = field(default_factory=dict)
     multilabel_config: str = ""
     demo: Callable[[Journal, Path, Path], None] | None = None
+    aim: Callable[[], Aim] | None = None
     measures: Callable[[], FieldMeasures] | None = None
     notice: str = ""
     screen: Callable[[Path], Path] | None = None
     screen_names: Callable[[Sequence[str]], list[str]] | None = None
+    sequences: bool = False
     remarks_on: Callable[[np.ndarray], Sequence[Remark]] | None = None

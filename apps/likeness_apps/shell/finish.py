@@ -19,6 +19,7 @@ from likeness.card import Card, render_card
 from likeness.data.appearance import appearance
 from likeness.data.dataset import clean_batches
 from likeness.data.manifest import SPLITS
+from likeness.errors import UserError
 from likeness.inference.scope import Seen, fit_scope
 from likeness.models import CLASS, EMBEDDING
 from likeness.pairs import Space
@@ -31,7 +32,7 @@ from likeness_apps.shell.measure import Answers
 from likeness_apps.shell.protocols import stated_split
 from likeness_apps.shell.results import predictions_table
 from likeness_apps.shell.setup import Setup, Split
-from likeness_apps.shell.tasks import OperatingPoint, Task
+from likeness_apps.shell.tasks import OperatingPoint, Task, task_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ def answer(embedder: nn.Module, split: Split, *, batch_size: int = 128, looks: b
         for batch in clean_batches(split.images, batch_size=batch_size):
             if not batch.rows:
                 continue
-            outputs = embedder(batch.images_NCSS.to(device))
+            outputs = embedder(batch.images_NCHW.to(device))
             found_ND = outputs.embeddings[EMBEDDING].float().cpu().numpy()
             embeddings.append(found_ND)
             has_layer = CLASS in outputs.logits
@@ -75,10 +76,25 @@ def answer(embedder: nn.Module, split: Split, *, batch_size: int = 128, looks: b
             logits.append(found_NC)
             kept.extend(batch.rows)
             if looks:
-                seen.append(appearance(batch.images_NCSS, split.images.preprocessing).numpy())
+                seen.append(appearance(batch.images_NCHW, split.images.preprocessing).numpy())
     embedder.train(mode)
     looks_NF = np.concatenate(seen) if looks else None
     return Raw(np.concatenate(embeddings), np.concatenate(logits), np.array(kept), looks_NF)
+
+
+def require_finite(raw: Raw, split: Split) -> None:
+    """Refuse answers that are not finite: they choose no epoch.
+
+    Raises:
+        UserError: naming the first image and what to do.
+    """
+    lost_N = ~(np.isfinite(raw.embeddings_ND).all(1) & np.isfinite(raw.logits_NC).all(1))
+    if lost_N.any():
+        first = split.table["path"].iloc[int(raw.kept_N[lost_N.argmax()])]
+        raise UserError(
+            f"answers to validation images must be finite, got {lost_N.sum()} of {len(lost_N)} "
+            f"that are not, the first {first}; lower optimiser.lr or set clip_norm, in a new run"
+        )
 
 
 def answers_of(
@@ -97,6 +113,12 @@ def answers_of(
     )
 
 
+def task_of_run(setup: Setup) -> Task:
+    """What the images of a run are labelled with."""
+    manifest = setup.prepared.manifest
+    return task_of(manifest.classes, multilabel=manifest.multilabel)
+
+
 def finish(
     domain: Domain, out: Path, setup: Setup, result: FitResult
 ) -> tuple[dict[str, Any], pd.DataFrame, np.ndarray]:
@@ -106,7 +128,7 @@ def finish(
         The metrics, the predictions and the embeddings of the validation split.
     """
     spec, embedder, manifest = setup.spec, setup.embedder, setup.prepared.manifest
-    task, space, validation = setup.task, spec.model.space, setup.splits["val"]
+    task, space, validation = task_of_run(setup), spec.model.space, setup.splits["val"]
     known, held = (
         answer(embedder, setup.splits[name], looks=spec.data.scope_check)
         for name in ("train", "val")
@@ -173,16 +195,14 @@ def _gallery(setup: Setup, known: Raw, targets: np.ndarray) -> Gallery:
 
 def _card(domain: Domain, setup: Setup, licence: str | None, operating_point: str) -> Card:
     table, layout = setup.prepared.manifest.table, setup.prepared.manifest.layout
+    classes = setup.prepared.labels.classes
     counts = table["split"].value_counts()
     numbers = ", ".join(f"{counts.get(name, 0)} for {name}" for name in SPLITS)
     return Card(
-        title=f"{domain.name}: {len(setup.task.classes)} classes, {setup.spec.model.backbone}",
+        title=f"{domain.name}: {len(classes)} classes, {setup.spec.model.backbone}",
         intended_use=domain.card.intended_use,
         out_of_scope=domain.card.out_of_scope,
-        data=(
-            f"Layout `{layout}`, {len(table)} images: {numbers}. "
-            f"Classes: {', '.join(setup.task.classes)}."
-        ),
+        data=(f"Layout `{layout}`, {len(table)} images: {numbers}. Classes: {', '.join(classes)}."),
         data_licence=licence,
         data_terms=licence or "",
         consent=domain.card.consent,

@@ -5,7 +5,7 @@ The bodies import what they need when they run, so that `--help` answers at once
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -358,7 +358,11 @@ SHARED: tuple[Callable[..., None], ...] = (
 
 
 def add_commands(
-    app: typer.Typer, domain: Domain, own: Mapping[str, Callable[..., None]] | None = None
+    app: typer.Typer,
+    domain: Domain,
+    own: Mapping[str, Callable[..., None]] | None = None,
+    *,
+    without: Sequence[str] = (),
 ) -> None:
     """Give an application's Typer app its commands; they find the domain in the context.
 
@@ -366,6 +370,7 @@ def add_commands(
         app: of the application.
         domain: the application.
         own: name -> command; one with a shared name takes its place, others come behind.
+        without: shared commands that make no sense there.
     """
 
     @app.callback()
@@ -373,7 +378,8 @@ def add_commands(
         context.obj = domain
 
     remember.__doc__ = app.info.help
-    for name, body in ({body.__name__: body for body in SHARED} | dict(own or {})).items():
+    shared = {body.__name__: body for body in SHARED if body.__name__ not in without}
+    for name, body in (shared | dict(own or {})).items():
         app.command(name=name, help=_help(body, domain))(body)
 
 

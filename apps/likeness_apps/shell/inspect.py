@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from likeness.data.checks import CheckResult, check
+from likeness.data.checks import NEAR, CheckResult, check
 from likeness.data.findings import Finding, condense, findings_table, sort_findings
 from likeness.data.manifest import Manifest
 from likeness.errors import require
@@ -68,7 +68,12 @@ def inspect(
     manifest = domain.recognise(screened(domain, data, quiet=quiet))
     others = other_sets(domain, against)
     with progress("checking", quiet=quiet) as advance:
-        checked = check(manifest, remarks_on=domain.remarks_on, on_progress=advance)
+        checked = check(
+            manifest,
+            near_distance=None if domain.sequences else NEAR,
+            remarks_on=domain.remarks_on,
+            on_progress=advance,
+        )
     findings = checked.findings
     if others:
         found = shared_pictures(manifest, others, examined=checked.records, quiet=quiet)

@@ -124,8 +124,8 @@ def report_of(
         embeddings_ND=embeddings_ND,
         space=space,
         training=training,
-        epochs=_table(run, "logs/epochs.csv"),
-        findings=_table(run, "findings.csv"),
+        epochs=run_table(run, "logs/epochs.csv"),
+        findings=run_table(run, "findings.csv"),
         provenance=provenance or {},
         card=card,
         thumbnail=None if folder is None else (lambda name: picture(folder / name)),
@@ -181,7 +181,8 @@ def eight_bit(image_HWC: np.ndarray) -> np.ndarray:
     return stretched
 
 
-def _table(run: Path | None, name: str) -> pd.DataFrame | None:
+def run_table(run: Path | None, name: str) -> pd.DataFrame | None:
+    """A table of a run directory, or None where there is none."""
     if run is None or not (run / name).is_file():
         return None
     return pd.read_csv(run / name, keep_default_na=name.startswith("logs"))

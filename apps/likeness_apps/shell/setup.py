@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from likeness.data.cache import fill_cache, load_side
+from likeness.data.cache import fill_cache, load_size
 from likeness.data.dataset import ImageRows
 from likeness.data.statistics import band_statistics, scale_of
 from likeness.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -22,9 +22,12 @@ from likeness.sampling import BatchPlan, build_plan
 from likeness.training.spec import RunSpec
 from likeness_apps.shell.console import progress
 from likeness_apps.shell.data import Prepared
-from likeness_apps.shell.tasks import Task
 
 GIB = 2**30
+
+
+# What a table may know of an image beside its label -> what losses and batch plans call it.
+COLUMNS = {"group": "group", "camera": "camera", "tracklet": "sequence"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,11 @@ class Split:
     images: ImageRows
     targets: np.ndarray
     table: pd.DataFrame
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """`COLUMNS` of the table as numbers from 0."""
+        return columns_of(self.table)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,33 +56,41 @@ class Setup:
     preprocessing: Preprocessing
     splits: dict[str, Split]
 
-    @property
-    def task(self) -> Task:
-        """What the images are labelled with."""
-        return self.prepared.task
-
 
 def set_up(spec: RunSpec, prepared: Prepared, *, quiet: bool) -> Setup:
     """Build all that the configuration names, before anything is written or decoded."""
     torch.manual_seed(spec.seed)
-    task, targets = prepared.task, prepared.targets("train")
-    count = len(task.classes)
+    labels, targets = prepared.labels, prepared.targets("train")
+    count = len(labels.classes)
     outputs = 0 if spec.objective.classification is None else count
     embedder = build_embedder(spec.model, num_classes=outputs)
     objective = build_objective(
         spec.objective,
         num_classes=count,
         dims={EMBEDDING: embedder.embedding_dim},
-        class_counts=task.counts(targets),
+        class_counts=labels.counts(targets),
         images=len(targets),
-        multilabel=task.multilabel,
+        multilabel=labels.multilabel,
     )
-    plan = build_plan(spec.sampler, targets, seed=spec.seed)
+    training = prepared.manifest.rows("train")
+    columns = columns_of(training)
+    if "frame" in training.columns:  # a number already, and only plans read it
+        columns["frame"] = training["frame"].to_numpy(np.int64)
+    plan = build_plan(spec.sampler, targets, columns=columns, seed=spec.seed)
     preprocessing = _preprocessing(spec, prepared)
     splits = {
         name: _split(prepared, name, spec, preprocessing, quiet=quiet) for name in ("train", "val")
     }
     return Setup(spec, prepared, embedder, objective, plan, preprocessing, splits)
+
+
+def columns_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The `COLUMNS` that a table has, each as numbers from 0, in order of appearance."""
+    return {
+        name: pd.factorize(table[column])[0]
+        for column, name in COLUMNS.items()
+        if column in table.columns
+    }
 
 
 def _preprocessing(spec: RunSpec, prepared: Prepared) -> Preprocessing:
@@ -126,7 +142,7 @@ def _split(
             prepared.manifest.root,
             paths,
             preprocessing,
-            side=load_side(preprocessing, augmentation),
+            size=load_size(preprocessing, augmentation),
             limit_bytes=int(spec.data.cache_gib * GIB),
             on_progress=advance,
         )

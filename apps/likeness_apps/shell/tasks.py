@@ -88,12 +88,8 @@ class Figures(Protocol):
         """What can choose the best epoch, by name; larger is better."""
 
 
-class Task(Protocol):
-    """What the shared commands need to know of labels."""
-
-    @property
-    def name(self) -> str:
-        """For messages, `single-label` say."""
+class Labels(Protocol):
+    """What training needs to know of labels."""
 
     @property
     def classes(self) -> list[str]:
@@ -102,6 +98,20 @@ class Task(Protocol):
     @property
     def multilabel(self) -> bool:
         """Whether a cell of `label` may hold several names."""
+
+    def targets(self, cells: Sequence[str]) -> np.ndarray:
+        """Class numbers (N,), or a table (N, C) of 0 and 1, of the cells of `label`."""
+
+    def counts(self, targets: np.ndarray) -> list[int]:
+        """How many images have each class."""
+
+
+class Task(Labels, Protocol):
+    """What the shared commands need to know of labels."""
+
+    @property
+    def name(self) -> str:
+        """For messages, `single-label` say."""
 
     @property
     def monitors(self) -> tuple[str, ...]:
@@ -118,12 +128,6 @@ class Task(Protocol):
     @property
     def figures(self) -> Figures:
         """What measures answers with these labels."""
-
-    def targets(self, cells: Sequence[str]) -> np.ndarray:
-        """Class numbers (N,), or a table (N, C) of 0 and 1, of the cells of `label`."""
-
-    def counts(self, targets: np.ndarray) -> list[int]:
-        """How many images have each class."""
 
     def alike(self, cell: str, other: str) -> bool:
         """Whether two labelled images are right answers to each other."""

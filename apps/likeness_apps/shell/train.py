@@ -6,19 +6,15 @@ import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 import yaml
-from torch import nn
 
 from likeness.config import parse
 from likeness.data.manifest import SPLITS
 from likeness.errors import UserError
 from likeness.files import atomic_path, write_text
-from likeness.pairs import Space
+from likeness.image_size import in_words
 from likeness.provenance import read_provenance, resolve_model
 from likeness.training.checkpoint import has_checkpoint
 from likeness.training.loop import FitResult, fit
@@ -26,16 +22,14 @@ from likeness.training.run import TrainingData
 from likeness.training.spec import RunSpec
 from likeness_apps.shell import configs
 from likeness_apps.shell.adapt import adapt, fit_warmup
-from likeness_apps.shell.console import figure, say, show_table
-from likeness_apps.shell.data import Prepared, prepare
-from likeness_apps.shell.domain import Domain
-from likeness_apps.shell.finish import answer, answers_of, finish
+from likeness_apps.shell.console import say
+from likeness_apps.shell.data import Prepared
+from likeness_apps.shell.domain import Aim, Domain
 from likeness_apps.shell.inspect import write_findings
+from likeness_apps.shell.labelled import Labelled
 from likeness_apps.shell.outputs import require_new
-from likeness_apps.shell.results import report_of
 from likeness_apps.shell.screening import screened
-from likeness_apps.shell.setup import Setup, Split, set_up
-from likeness_apps.shell.tasks import Task, require_fit, task_of
+from likeness_apps.shell.setup import Setup, set_up
 
 
 def train(
@@ -77,29 +71,17 @@ def train(
     raw = configs.load(domain.folder, config or fitting or domain.default_config, changes)
     raw = fit_warmup(raw, config=config, changes=changes, quiet=quiet)
     spec = parse(RunSpec, raw)
-    require_fit(spec, task_of(manifest.classes, multilabel=manifest.multilabel), fitting)
-    prepared = prepare(domain, manifest, spec.data, seed=spec.seed, quiet=quiet)
+    aim = Labelled() if domain.aim is None else domain.aim()
+    aim.require_fit(domain, spec, manifest)
+    prepared = aim.prepare(domain, manifest, spec, quiet=quiet)
     spec = adapt(spec, prepared, raw=raw, config=config, changes=changes, quiet=quiet)
     _show_start(prepared, spec, quiet=quiet)
     setup = set_up(spec, prepared, quiet=quiet)
     if not has_checkpoint(out / "checkpoints"):  # `fit` may still refuse to resume with these
         _write_inputs(out, setup)
-    result = _fit(out, setup, resume=resume, tensorboard=tensorboard, quiet=quiet)
+    result = _fit(out, setup, aim, resume=resume, tensorboard=tensorboard, quiet=quiet)
     if not (result.already_finished and _is_whole(out)):
-        metrics, table, embeddings_ND = finish(domain, out, setup, result)
-        report_of(
-            out / "report.html",
-            domain,
-            title=f"Training run {out.name} (validation split)",
-            folder=prepared.manifest.root,
-            metrics=metrics,
-            predictions=table,
-            embeddings_ND=embeddings_ND,
-            space=spec.model.space,
-            run=out,
-            include_images=include_images,
-        )
-        _show(result, metrics, quiet=quiet)
+        aim.conclude(domain, out, setup, result, include_images=include_images, quiet=quiet)
     say(f"{out / 'model'}: the model;  {out / 'report.html'}: the report", quiet=quiet)
     if (prepared.splits["split"] == "test").any():
         _show_next(domain, "evaluate", out, data, "--out", f"{out}-test", quiet=quiet)
@@ -130,22 +112,10 @@ def _write_inputs(out: Path, setup: Setup) -> None:
         setup.prepared.splits.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def _validate(split: Split, task: Task, space: Space, embedder: nn.Module) -> dict[str, float]:
-    raw = answer(embedder, split)
-    lost_N = ~(np.isfinite(raw.embeddings_ND).all(1) & np.isfinite(raw.logits_NC).all(1))
-    if lost_N.any():
-        first = split.table["path"].iloc[int(raw.kept_N[lost_N.argmax()])]
-        raise UserError(
-            f"answers to validation images must be finite, got {lost_N.sum()} of {len(lost_N)} "
-            f"that are not, the first {first}; lower optimiser.lr or set clip_norm, in a new run"
-        )
-    point = task.plain() if raw.logits_NC.shape[1] else None
-    return task.figures.validation_scores(answers_of(raw, split, task, space, point))
-
-
-def _fit(out: Path, setup: Setup, *, resume: bool, tensorboard: bool, quiet: bool) -> FitResult:
-    training, validation = setup.splits["train"], setup.splits["val"]
-    groups = pd.factorize(training.table["group"])[0]
+def _fit(
+    out: Path, setup: Setup, aim: Aim, *, resume: bool, tensorboard: bool, quiet: bool
+) -> FitResult:
+    training = setup.splits["train"]
     return fit(
         out,
         setup.spec,
@@ -155,11 +125,11 @@ def _fit(out: Path, setup: Setup, *, resume: bool, tensorboard: bool, quiet: boo
             images=training.images,
             labels=torch.from_numpy(training.targets),
             names=training.table["path"].tolist(),
-            columns={"group": torch.from_numpy(groups)},
+            columns={name: torch.from_numpy(codes) for name, codes in training.columns.items()},
             hash=setup.prepared.data_hash,
         ),
         setup.plan,
-        partial(_validate, validation, setup.task, setup.spec.model.space),
+        partial(aim.validate, setup),
         resume=resume,
         quiet=quiet,
         tensorboard=tensorboard,
@@ -169,20 +139,10 @@ def _fit(out: Path, setup: Setup, *, resume: bool, tensorboard: bool, quiet: boo
 def _show_start(prepared: Prepared, spec: RunSpec, *, quiet: bool) -> None:
     counts = prepared.manifest.table["split"].value_counts()
     numbers = ", ".join(f"{counts.get(name, 0)} for {name}" for name in SPLITS)
-    layout, classes = prepared.manifest.layout, len(prepared.manifest.classes)
-    model = f"{spec.model.backbone}, {spec.model.image_size} px, epochs: {spec.epochs}"
+    layout, classes = prepared.manifest.layout, len(prepared.labels.classes)
+    model = f"{spec.model.backbone}, {in_words(spec.model.image_size)} px, epochs: {spec.epochs}"
     say(f"{layout}: {classes} classes; images: {numbers}; {model}", quiet=quiet)
 
 
 def _show_next(domain: Domain, *words: str | Path, quiet: bool) -> None:
     say(f"Next: likeness {domain.name} {shlex.join(map(str, words))}", quiet=quiet)
-
-
-def _show(result: FitResult, metrics: dict[str, Any], *, quiet: bool) -> None:
-    rows = [
-        (name, figure(value))
-        for family in ("classification", "retrieval")
-        for name, value in metrics.get(family, {}).items()
-    ]
-    title = f"Validation, best epoch {result.best_epoch} of {result.epochs}"
-    show_table(title, ("measure", "value [95 % interval]"), rows, quiet=quiet)

@@ -53,7 +53,39 @@ SKIN_LESION = {
     "search": [*SHARED["search"], "--data"],
     "submission": ["PREDICTIONS", "--out", "--quiet"],
 }
-APPS = {"remote-sensing": SHARED | REMOTE_SENSING, "skin-lesion": SHARED | SKIN_LESION}
+PERSON_REID = {
+    **{name: SHARED[name] for name in ("sample", "inspect", "train")},
+    "evaluate": [
+        *("MODEL", "DATA", "--out", "--protocol", "--frames", "--include-images"),
+        *("--batch-size", "--device", "--quiet"),
+    ],
+    "score": ["TRUTH", "FEATURES", "--out", "--protocol", "--space", "--quiet"],
+    "index": [
+        *("MODEL", "DATA", "--out", "--purpose", "--legal-basis", "--retention"),
+        *("--include-images", "--batch-size", "--device", "--quiet"),
+    ],
+    "search": [
+        *("INDEX", "QUERY", "--out", "-k", "--sheet", "--include-images", "--data", "--prior"),
+        *("--device", "--quiet"),
+    ],
+    "compare": SHARED["compare"],
+    "explain-score": ["A", "B", "--out", "--quiet"],
+    "tracklets": [
+        *("VIDEO", "--detections", "--camera", "--out", "--pad", "--min-confidence"),
+        *("--first-frame", "--first-id", "--quiet"),
+    ],
+    "match": [
+        *("MODEL", "--query", "--gallery", "--out", "--purpose", "--operator", "-k", "--re-rank"),
+        *("--expand", "--prior", "--sheet", "--include-images", "--batch-size", "--device"),
+        "--quiet",
+    ],
+    "forget": ["INDEX", "--id", "--expired", "--quiet"],
+}
+APPS = {
+    "remote-sensing": SHARED | REMOTE_SENSING,
+    "skin-lesion": SHARED | SKIN_LESION,
+    "person-reid": PERSON_REID,
+}
 HEAVY = ("torch", "pandas", "numpy", "sklearn", "scipy", "matplotlib", "rasterio", "faiss", "PIL")
 
 

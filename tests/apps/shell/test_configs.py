@@ -62,7 +62,7 @@ def test_its_first_lines_say_how_to_run_it(path):
     given = command.make_context("train", words[3:]).params
     assert given["config"] == path.stem
     assert given["out"] == Path("runs") / given["out"].name
-    assert re.match(r"# Time: .*(second|minute|hour|\d s )", lines[1])
+    assert re.match(r"# Time: .*(second|minute|hour|day|\d s )", lines[1])
     assert re.match(r"# Expect: .{20}", lines[2])
 
 

@@ -175,12 +175,12 @@ def test_labels_in_one_column_are_the_same_set(quarters, tmp_path):
         for form in ("flags", "labels")
     )
     assert flags.manifest.multilabel
-    assert flags.task.classes == list(LABELS)
+    assert flags.labels.classes == list(LABELS)
     assert flags.splits.equals(names.splits)
     np.testing.assert_array_equal(flags.targets("train"), names.targets("train"))
     cells = flags.manifest.rows("train")["label"]
     np.testing.assert_array_equal(flags.targets("train"), table_of(cells))
-    assert flags.task.counts(flags.targets("train")) == table_of(cells).sum(axis=0).tolist()
+    assert flags.labels.counts(flags.targets("train")) == table_of(cells).sum(axis=0).tolist()
 
 
 # ---- evaluate -----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from likeness.data.decoded import pixel_type
 from likeness.data.place import Place, place_of
 from likeness.data.transforms import Preprocessing
 from likeness.errors import UserError, require
+from likeness.image_size import in_words
 
 RESOLUTION_TOLERANCE = 1.25  # a scene may be finer or coarser than the training images by this
 _KEPT = ("uint8", "uint16", "float32")
@@ -154,9 +155,12 @@ def open_scene(path: Path, preprocessing: Preprocessing) -> Iterator[Scene]:
         The scene.
 
     Raises:
-        UserError: if the file is no raster, or its bands or type are not the model's.
+        UserError: if the file is no raster, its bands or type are not the model's, or the model
+            reads no squares, as windows are.
     """
     require(path.is_file(), "scene", "a file", str(path))
+    size = preprocessing.size
+    require(isinstance(size, int), "model", "one of square images for scenes", in_words(size))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

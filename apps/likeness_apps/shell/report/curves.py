@@ -36,6 +36,7 @@ def curve_chart(
     x_label: str,
     y_label: str,
     marks: Sequence[Mark] = (),
+    between: tuple[Series, Series] | None = None,
     diagonal: bool = False,
     about: str = "",
 ) -> Markup:
@@ -48,10 +49,13 @@ def curve_chart(
         x_label: below the axis.
         y_label: beside the axis.
         marks: points that stand out, inside the ranges.
+        between: the lower and the upper edge of an area behind the lines, finite and inside.
         diagonal: draw the dashed line from corner to corner.
         about: what the picture shows, read by screen readers after the title.
     """
     parts = [axes(frame, x_label, y_label=y_label)]
+    if between is not None:
+        parts.append(_area(frame, *between))
     if diagonal:
         (x0, x1), (y0, y1) = frame.x_range, frame.y_range
         ends = f'x1="{frame.x(x0)}" y1="{frame.y(y0)}" x2="{frame.x(x1)}" y2="{frame.y(y1)}"'
@@ -59,6 +63,13 @@ def curve_chart(
     for place, line in enumerate(lines):
         parts.append(f'<path class="line s{place}" d="{_path(frame, line)}"/>')
     return drawing(frame, title, "".join(parts) + _marks(frame, marks), "chart", about)
+
+
+def _area(frame: Frame, lower: Series, upper: Series) -> str:
+    edge = [*zip(lower.xs, lower.ys, strict=True)]
+    edge += reversed([*zip(upper.xs, upper.ys, strict=True)])
+    points = " ".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in edge)
+    return f'<polygon class="between" points="{points}"/>'
 
 
 def _path(frame: Frame, line: Series) -> str:

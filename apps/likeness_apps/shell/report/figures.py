@@ -32,7 +32,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Frame:
-    """A plot area and its scales, in the units of the view box."""
+    """A plot area and its scales, in the units of the view box.
+
+    `x_ticks` are places along the horizontal axis and their names, in place of round numbers.
+    """
 
     width: int
     height: int
@@ -42,6 +45,7 @@ class Frame:
     right: int = 14
     top: int = 12
     bottom: int = 34
+    x_ticks: Sequence[tuple[float, str]] = ()
 
     def x(self, value: float) -> float:
         """Horizontal place of a value."""
@@ -172,12 +176,11 @@ def axes(frame: Frame, x_label: str, whole: bool = False, y_label: str = "") -> 
         y = f"{frame.y(value):.1f}"
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text class="end" x="{left - 6}" y="{y}" dy=".32em">{number(value)}</text>')
-    for value in ticks(*frame.x_range, about=5):
-        if whole and value != int(value):
-            continue
+    even = [x for x in ticks(*frame.x_range, about=5) if not whole or x == int(x)]
+    for value, name in frame.x_ticks or [(value, number(value)) for value in even]:
         x = f"{frame.x(value):.1f}"
         parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{bottom}" y2="{bottom + 4}"/>')
-        parts.append(f'<text class="mid" x="{x}" y="{bottom + 17}">{number(value)}</text>')
+        parts.append(f'<text class="mid" x="{x}" y="{bottom + 17}">{escape(name)}</text>')
     parts.append(f'<line class="axis" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
     middle = (left + right) / 2
     parts.append(f'<text class="mid name" x="{middle}" y="{bottom + 31}">{escape(x_label)}</text>')

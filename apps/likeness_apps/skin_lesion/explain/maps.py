@@ -1,6 +1,7 @@
 """Where the network looked, for one image: its own attention, Grad-CAM, and what each of them says.
 
-Legend: S side of the network's input, h, w cells of a map, H, W of the picture that people see.
+Legend: C bands, Y, X height and width of the network's input, h, w cells of a map, H, W of the
+picture that people see.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Seen:
 
 def maps_of(
     embedder: Embedder,
-    image_CSS: Float[Tensor, "C S S"],
+    image_CYX: Float[Tensor, "C Y X"],
     classes: Sequence[str],
     explained: Sequence[int],
     size: tuple[int, int],
@@ -90,23 +91,23 @@ def maps_of(
 
     Args:
         embedder: in evaluation mode.
-        image_CSS: normalised, on the network's device.
+        image_CYX: normalised, on the network's device.
         classes: class names.
         explained: class numbers; the first is the predicted one.
         size: height and width of the picture.
         mask_HW: where the lesion is, at that size.
     """
-    image_NCSS = image_CSS[None]
+    image_NCYX = image_CYX[None]
     maps: list[SeenMap] = []
     missing: list[str] = []
     if attention_gates(embedder):
-        maps.append(_attention(embedder, image_NCSS, size))
+        maps.append(_attention(embedder, image_NCYX, size))
     else:
         missing.append("The network has no spatial attention of its own to be shown.")
     if reason := _no_class_map(embedder):
         missing.append(reason)
     else:
-        maps += [_class_map(embedder, image_NCSS, classes[n], n, size) for n in explained]
+        maps += [_class_map(embedder, image_NCYX, classes[n], n, size) for n in explained]
     agreement = _agreement(maps)
     if mask_HW is not None:
         maps = [replace(seen, overlap=_overlap(seen.cells_hw, mask_HW)) for seen in maps]
@@ -128,14 +129,14 @@ def classes_to_explain(
     return list(dict.fromkeys((predicted, feared)))
 
 
-def _attention(embedder: Embedder, image_NCSS: Tensor, size: tuple[int, int]) -> SeenMap:
+def _attention(embedder: Embedder, image_NCYX: Tensor, size: tuple[int, int]) -> SeenMap:
     """Of the last block whose map is fine enough to be looked at; of the first if none is."""
     gates = attention_gates(embedder)
     block = len(gates) - 1
-    cells_Nhw = attention_maps(embedder, image_NCSS, block=block)
+    cells_Nhw = attention_maps(embedder, image_NCYX, block=block)
     while block > 0 and min(cells_Nhw.shape[1:]) < LEAST_CELLS:
         block -= 1
-        cells_Nhw = attention_maps(embedder, image_NCSS, block=block)
+        cells_Nhw = attention_maps(embedder, image_NCYX, block=block)
     about = f"Block {block + 1} of {len(gates)}. {gate_sentence(gates[block])}"
     return _shown(ATTENTION, "The network's own attention", about, cells_Nhw, size)
 
@@ -156,9 +157,9 @@ def gate_sentence(gate: float | None) -> str:
 
 
 def _class_map(
-    embedder: Embedder, image_NCSS: Tensor, label: str, number: int, size: tuple[int, int]
+    embedder: Embedder, image_NCYX: Tensor, label: str, number: int, size: tuple[int, int]
 ) -> SeenMap:
-    cells_Nhw = grad_cam(embedder, image_NCSS, number)
+    cells_Nhw = grad_cam(embedder, image_NCYX, number)
     diagnosis = names_of([label])[0]
     about = f"Bright: features that raised the score of {diagnosis} were found there."
     if not bool(cells_Nhw.any()):

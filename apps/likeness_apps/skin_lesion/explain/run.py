@@ -4,7 +4,8 @@ For every image explanation.json, explanation.png and explanation.html: one imag
 several each in a folder of OUT. Pictures of training lesions are in them only if their folder is
 given.
 
-Legend: C classes, D embedding dimension, S side of the network's input, H, W of the picture.
+Legend: C classes (or bands of an image), D embedding dimension, Y, X height and width of the
+network's input, H, W of the picture.
 """
 
 from __future__ import annotations
@@ -176,8 +177,8 @@ def explain_image(asked: Asked, file: Path, name: str) -> Explanation | dict[str
         name: what it is called.
     """
     predictor, bundle = asked.predictor, asked.bundle
-    image_CSS = attempt(predictor.prepare, file, file.parent)
-    block = next(answer_prepared(predictor, iter([image_CSS])))
+    image_CYX = attempt(predictor.prepare, file, file.parent)
+    block = next(answer_prepared(predictor, iter([image_CYX])))
     about = _about(asked, name)
     if not block.ok_B[0]:
         return about | {"status": "error", "reason": block.reasons[0]}
@@ -192,7 +193,7 @@ def explain_image(asked: Asked, file: Path, name: str) -> Explanation | dict[str
     explained = _explained(bundle, block)
     seen = maps_of(
         predictor.embedder,
-        image_CSS.to(predictor.device),
+        image_CYX.to(predictor.device),
         bundle.classes,
         explained,
         (picture_HW3.shape[0], picture_HW3.shape[1]),

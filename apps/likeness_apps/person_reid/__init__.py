@@ -1,0 +1,1 @@
+"""People seen by several cameras: train on tracklets, evaluate by named protocols, search."""

@@ -1,0 +1,135 @@
+"""The commands that only people in video have, or have in another form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from likeness_apps.person_reid.archive.commands import forget, index, match, search
+from likeness_apps.person_reid.tracklets.command import tracklets
+from likeness_apps.shell.commands import command
+from likeness_apps.shell.grammar import Data, Device, Images, Limit, Model, Out, Quiet, domain_of
+
+Protocol = Annotated[
+    str,
+    typer.Option(
+        help="mars-official, mars-torchreid, market1501, prid2011, ilids-vid, lpw or cross-camera."
+    ),
+]
+Frames = Annotated[
+    str, typer.Option(help="How the frames of a tracklet become one row: mean, max or attention.")
+]
+
+
+@command
+def evaluate(
+    context: typer.Context,
+    model: Model,
+    data: Data,
+    out: Out,
+    protocol: Protocol = "cross-camera",
+    frames: Frames = "mean",
+    images: Images = False,
+    batch_size: Limit = 64,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Rank the test tracklets of a set: report.html, metrics.json, queries.csv, features.npy.
+
+    Features of people are biometric data.
+
+    Example: likeness APP evaluate runs/mars MARS --protocol mars-official --out results/mars
+    """
+    from likeness_apps.person_reid.evaluate import evaluate as body
+
+    chosen: Any = frames
+    body(
+        domain_of(context),
+        model,
+        data,
+        out,
+        protocol=protocol,
+        frames=chosen,
+        include_images=images,
+        batch_size=batch_size,
+        device=device,
+        quiet=quiet,
+    )
+
+
+@command
+def score(
+    truth: Annotated[
+        Path, typer.Argument(help="Table: label, camera, tracklet, role (csv or parquet).")
+    ],
+    features: Annotated[Path, typer.Argument(help="A .npy with one row per row of the table.")],
+    out: Out,
+    protocol: Protocol = "cross-camera",
+    space: Annotated[
+        str, typer.Option(help="How features are compared: cosine, euclidean or dot.")
+    ] = "cosine",
+    quiet: Quiet = False,
+) -> None:
+    """The same numbers without a model, from a table and its features.
+
+    Example: likeness APP score tracklets.csv features.npy --protocol mars-official --out results/a
+    """
+    from likeness_apps.person_reid.score import score as body
+
+    compared: Any = space
+    body(truth, features, out, protocol=protocol, space=compared, quiet=quiet)
+
+
+@command
+def explain_score(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A result of evaluate or score.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write explanation.json into this directory.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Name the rule that makes two figures differ, by scoring again with one rule switched.
+
+    Example: likeness APP explain-score results/official results/torchreid
+    """
+    from likeness_apps.person_reid.explain_command import explain_results
+
+    explain_results(first, second, out=out, quiet=quiet)
+
+
+@command
+def compare(
+    first: Annotated[
+        Path, typer.Argument(metavar="RESULT_A", help="A result of evaluate or score.")
+    ],
+    second: Annotated[Path, typer.Argument(metavar="RESULT_B", help="Another one.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write comparison.json here.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+) -> None:
+    """Paired differences A - B over the same queries, with intervals by drawing identities.
+
+    Example: likeness APP compare results/a results/b
+    """
+    from likeness_apps.person_reid.compare import compare_results
+
+    compare_results(first, second, out=out, seed=seed)
+
+
+OWN: Mapping[str, Callable[..., None]] = {
+    "evaluate": evaluate,
+    "score": score,
+    "explain-score": explain_score,
+    "compare": compare,
+    "tracklets": tracklets,
+    "index": index,
+    "search": search,
+    "match": match,
+    "forget": forget,
+}
+# There is no class to predict: everybody is somebody else than those trained on. And the shared
+# `embed` would write biometric data of people without a word of what for; `index` asks.
+WITHOUT = ("predict", "embed", "pool")

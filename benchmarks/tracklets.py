@@ -1,0 +1,172 @@
+"""Tracklets from a video: frames per second, and memory that the video's length does not change.
+
+    python benchmarks/tracklets.py                             some minutes on two cores
+    python benchmarks/tracklets.py --frames 120 --rounds 1 --out /tmp/tracklets.json
+
+The video is drawn: 1280 x 720 pixels at 25 frames a second, H.264 with a key frame every 50 frames,
+drifting noise with ten walking boxes of 64 x 128 pixels; after 50 frames the pictures repeat.
+Speed, in turns: the decoder alone (`decode`), and the whole command (`whole`: it decodes, cuts ten
+crops out of each frame, writes them as JPEG, and the tables). Processor time of all threads and the
+wall clock; the best round counts. Memory: growth of a fresh process after the imports, for the
+video and for one that is ten times as long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results" / "tracklets.json"
+WIDTH, HEIGHT, RATE, KEY_EVERY = 1280, 720, 25, 50
+TRACKS, BOX = 10, (64, 128)  # width and height of a box
+LONGER = 10
+
+
+def box_at(track: int, index: int) -> tuple[int, int, int, int]:
+    """Left, top, width and height of a track in a frame."""
+    left = (120 * track + 3 * index) % (WIDTH - BOX[0])
+    return left, 40 + 50 * track, *BOX
+
+
+def draw() -> list[np.ndarray]:
+    """`KEY_EVERY` pictures, height x width x 3."""
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(60, 180, (HEIGHT // 16, WIDTH // 16, 3), dtype=np.uint8)
+    ground_HW3 = coarse.repeat(16, axis=0).repeat(16, axis=1)
+    colours = generator.integers(0, 256, (TRACKS, 3), dtype=np.uint8)
+    pictures = []
+    for index in range(KEY_EVERY):
+        image_HW3 = np.roll(ground_HW3, index, axis=1)
+        for track in range(TRACKS):
+            left, top, width, height = box_at(track, index)
+            image_HW3[top : top + height, left : left + width] = colours[track]
+        pictures.append(image_HW3)
+    return pictures
+
+
+def write_video(path: Path, frames: int) -> Path:
+    """The pictures over and over."""
+    import av
+
+    pictures = draw()
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.gop_size = KEY_EVERY
+        for index in range(frames):
+            image_HW3 = pictures[index % KEY_EVERY]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image_HW3, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_table(path: Path, frames: int) -> Path:
+    """The boxes as a MOT table."""
+    with path.open("w", encoding="ascii") as table:
+        for index in range(frames):
+            for track in range(TRACKS):
+                box = ",".join(map(str, box_at(track, index % KEY_EVERY)))
+                table.write(f"{index + 1},{track + 1},{box},0.9,-1,-1,-1\n")
+    return path
+
+
+def resident(field: str) -> float:
+    """VmRSS (now) or VmHWM (peak) of this process in MB."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024 / 1e6
+
+
+def growth(video: Path, table: Path, out: Path) -> dict[str, float]:
+    """One run in this process: how far memory grows."""
+    from likeness_apps.person_reid.tracklets.run import tracklets
+
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts here
+    before, started = resident("VmRSS"), time.perf_counter()
+    done = tracklets(video, table, out, camera=1)
+    wall = time.perf_counter() - started
+    peak = resident("VmHWM") - before
+    return {"frames": done.frames, "crops": done.counts["ok"], "wall_s": wall, "growth_mb": peak}
+
+
+def in_fresh_process(video: Path, table: Path, out: Path) -> dict[str, Any]:
+    """`growth` where nothing was computed before."""
+    words = [sys.executable, __file__, "--job", *map(str, (video, table, out))]
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def speeds(video: Path, table: Path, folder: Path, rounds: int) -> dict[str, dict[str, float]]:
+    """Frames per second of the decoder alone and of the whole command, in turns."""
+    from likeness.data.video import frames
+    from likeness_apps.person_reid.tracklets.run import tracklets
+
+    def whole(turn: int) -> int:
+        return tracklets(video, table, folder / f"set-{turn}", camera=1).frames
+
+    works: dict[str, Callable[[int], int]] = {
+        "decode": lambda turn: sum(1 for _ in frames(video)),
+        "whole": whole,
+    }
+    best: dict[str, dict[str, float]] = {name: {} for name in works}
+    for turn in range(rounds):
+        for name, work in works.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            count = work(turn)
+            new = {
+                "frames_per_cpu_s": count / (time.process_time() - cpu),
+                "frames_per_s": count / (time.perf_counter() - wall),
+            }
+            best[name] = {key: max(value, best[name].get(key, 0)) for key, value in new.items()}
+    return best
+
+
+def measure(chosen: argparse.Namespace) -> dict[str, Any]:
+    """All figures."""
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
+        folder = Path(name)
+        lengths = (chosen.frames, LONGER * chosen.frames)
+        videos = [write_video(folder / f"{n}.mp4", n) for n in lengths]
+        tables = [write_table(folder / f"{n}.txt", n) for n in lengths]
+        pairs = list(zip(videos, tables, strict=True))
+        memory = [in_fresh_process(*pair, folder / f"set of {pair[0].stem}") for pair in pairs]
+        return {"speed": speeds(*pairs[0], folder, chosen.rounds), "memory": memory}
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--frames", type=int, default=1000, help="of the shorter video")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", default=tempfile.gettempdir(), help="where videos are written")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--job", type=Path, nargs=3, help=argparse.SUPPRESS)  # of a fresh process
+    chosen = parser.parse_args()
+    if chosen.job:
+        print(json.dumps(growth(*chosen.job)))
+        return
+    from likeness.files import write_json
+    from likeness.provenance import collect_provenance
+
+    found = measure(chosen)
+    print(json.dumps(found, indent=2))
+    record = collect_provenance(seed=0, data_hash="generated")
+    setting = {"frames": chosen.frames, "rounds": chosen.rounds, "tracks": TRACKS, "box": BOX}
+    setting |= {"size": f"{WIDTH} x {HEIGHT}", "codec": "h264", "key_every": KEY_EVERY}
+    write_json(chosen.out, {**found, "provenance": record, "setting": setting})
+
+
+if __name__ == "__main__":
+    main()

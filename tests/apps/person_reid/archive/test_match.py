@@ -1,0 +1,205 @@
+"""`person-reid match`: ranks, decisions and probabilities by hand, and the record of the call."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fixtures.front_door import assert_refused, likeness
+from fixtures.people_archive import EVIDENCE, KNOTS, PEOPLE, frame, write_model, write_walkers
+from fixtures.scenes import save
+from likeness.files import sha256_file, write_json
+
+WHY = ("--purpose", "lost child, case 12")
+
+
+def match(*words: object):
+    return likeness("match", *words, application="person-reid")
+
+
+def table_of(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, keep_default_na=False)
+
+
+@pytest.fixture(scope="module")
+def matched(scene, tmp_path_factory):
+    """The table of all queries with all ranks."""
+    out = tmp_path_factory.mktemp("matched") / "matches.csv"
+    sides = ("--query", scene.queries, "--gallery", scene.gallery)
+    words = (
+        scene.model,
+        *sides,
+        "--out",
+        out,
+        *WHY,
+        "-k",
+        8,
+        "--prior",
+        0.25,
+        "--operator",
+        "desk",
+    )
+    ended = match(*words)
+    assert ended.code == 0, ended.err
+    assert "strangers" in ended.out
+    return out
+
+
+def by_hand(scene, score: float) -> tuple[str, float]:
+    """Decision and probability at a prior of 1/4, from the definitions."""
+    decision = "unknown"
+    if score >= scene.same_from:
+        decision = "same"
+    elif score < scene.different_below:
+        decision = "different"
+    evidence = None
+    for left in range(2):
+        if KNOTS[left] <= score <= KNOTS[left + 1]:
+            share = (score - KNOTS[left]) / (KNOTS[left + 1] - KNOTS[left])
+            evidence = EVIDENCE[left] + share * (EVIDENCE[left + 1] - EVIDENCE[left])
+    odds = math.exp(evidence) * 0.25 / 0.75
+    return decision, odds / (1 + odds)
+
+
+def test_rows_are_what_loops_give(scene, matched):
+    table = table_of(matched)
+    assert len(table) == 4 * 8
+    assert set(table["decision"]) == {"same", "different", "unknown"}
+    for query, scores in scene.scores.items():
+        rows = table[table["query"] == query].reset_index(drop=True)
+        assert rows["rank"].tolist() == list(range(1, 9))
+        assert rows["tracklet"].tolist() == sorted(scores, key=lambda name: -scores[name])
+        for row in rows.itertuples():
+            assert row.score == pytest.approx(scores[row.tracklet], abs=1e-5)
+            assert row.distance == pytest.approx(-row.score, abs=1e-6)
+            decision, probability = by_hand(scene, row.score)
+            assert row.decision == decision
+            assert float(row.probability) == pytest.approx(probability, rel=1e-4)
+            assert row.reason == ("between the thresholds" if decision == "unknown" else "")
+    assert set(table["status"]) == {"ok"}
+    assert set(table["query_camera"]) == {"cam-a"}
+    assert set(table["camera"]) == {"cam-b"}
+    assert set(table["query_frames"]) == set(table["frames"]) == {3}
+
+
+def test_the_record_says_who_asked_what_and_names_nobody(scene, matched):
+    text = matched.with_name("matches.csv.audit.json").read_text(encoding="utf-8")
+    record = json.loads(text)
+    assert record["purpose"] == "lost child, case 12"
+    assert record["operator"] == "desk"
+    assert record["table"] == {"name": "matches.csv", "sha256": sha256_file(matched)}
+    assert record["ranking"] == {"k": 8, "re_rank": None, "expand": None}
+    assert record["query"]["tracklets"] == 4
+    assert record["gallery"]["frames"] == 24
+    assert sum(record["decisions"].values()) == 32
+    told = record["thresholds"]
+    assert told["same_from"] == pytest.approx(scene.same_from)
+    assert told["prior"] == 0.25
+    assert told["strangers_called_same_per_query"] == pytest.approx(0.08)
+    assert {"command", "created", "versions"} <= set(record["provenance"])
+    assert not [name for name in PEOPLE if name in text]
+
+
+def test_reranking_and_expansion_change_the_order_alone(scene, matched, tmp_path):
+    plain = table_of(matched).set_index(["query", "tracklet"])
+    sides = ("--query", scene.queries, "--gallery", scene.gallery, "--prior", 0.25)
+    for options in (["--re-rank"], ["--expand"], ["--re-rank", "--expand"]):
+        out = tmp_path / f"{len(options)}{options[0]}.csv"
+        ended = match(scene.model, *sides, "--out", out, *WHY, "-k", 8, "--quiet", *options)
+        assert ended.code == 0, ended.err
+        table = table_of(out).set_index(["query", "tracklet"])
+        beside = plain.loc[table.index]
+        assert (table["distance"] != beside["distance"]).any()
+        for name in ("score", "decision", "probability"):
+            assert table[name].tolist() == beside[name].tolist()
+        for _, rows in table.groupby("query"):
+            assert rows["distance"].is_monotonic_increasing
+    record = json.loads(out.with_name(f"{out.name}.audit.json").read_text(encoding="utf-8"))
+    assert record["ranking"]["re_rank"] == {"k1": 11, "k2": 6, "original_weight": 0.3}
+    assert record["ranking"]["expand"] == 5
+
+
+def test_an_index_answers_as_its_folder_does(scene, kept, matched, tmp_path):
+    out = tmp_path / "m.csv"
+    words = ("--query", scene.queries, "--gallery", kept, "--out", out, "-k", 8, "--prior", 0.25)
+    ended = match(scene.model, *words, *WHY, "--sheet", tmp_path / "s.png", "--include-images")
+    assert ended.code == 0, ended.err
+    pd.testing.assert_frame_equal(table_of(out), table_of(matched))
+    record = json.loads(out.with_name("m.csv.audit.json").read_text(encoding="utf-8"))
+    assert record["index"]["legal_basis"] == "consent"
+    assert (tmp_path / "s.png").is_file()
+    assert "shows nobody" not in ended.out
+
+
+def test_pairs_of_one_camera_and_models_without_thresholds_stay_unknown(scene, tmp_path):
+    here = write_walkers(tmp_path / "here", {"cam-a": 2}, people=PEOPLE[:2])
+    out = tmp_path / "one.csv"
+    assert match(scene.model, "--query", here, "--gallery", here, "--out", out, *WHY).code == 0
+    table = table_of(out)
+    assert set(table["decision"]) == {"unknown"}
+    assert table["reason"].str.startswith("of one camera").all()
+    assert set(table["probability"]) == {""}
+    assert (table["query"] != table["tracklet"]).all()  # nobody finds a copy of himself
+    assert table.groupby("query").size().tolist() == [3] * 4
+
+    model = write_model(tmp_path / "bare", {"reason": "too few pairs"})
+    out = tmp_path / "bare.csv"
+    ended = match(model, "--query", scene.queries, "--gallery", here, "--out", out, *WHY)
+    assert "Every pair is unknown" in ended.out
+    table = table_of(out)
+    assert set(table["decision"]) == {"unknown"}
+    assert set(table["reason"]) == {"the model has no calibrated threshold"}
+
+
+def test_tracklets_that_cannot_take_part_have_a_row(scene, tmp_path):
+    asking, answering = tmp_path / "asking", tmp_path / "answering"
+    save(asking / "tall" / "0.png", frame(0, 1, 0))
+    (asking / "tall" / "1.png").write_bytes(b"no image")
+    (asking / "torn").mkdir()
+    (asking / "torn" / "0.png").write_bytes(b"no image")
+    (asking / "empty").mkdir()
+    save(answering / "lone.png", frame(0, 2, 0))
+    (answering / "torn.png").write_bytes(b"no image")
+    out, sheet = tmp_path / "m.csv", tmp_path / "s.png"
+    sides = ("--query", asking, "--gallery", answering)
+    ended = match(scene.model, *sides, "--out", out, *WHY, "--sheet", sheet)
+    assert ended.code == 0, ended.err
+    assert "shows nobody" in ended.out
+    assert "torn" not in ended.out
+    rows = table_of(out)
+    first = rows.iloc[0]
+    assert (first["query"], first["tracklet"], first["status"]) == ("tall", "lone.png", "ok")
+    assert first["query_frames"] == "1"
+    failed = rows[rows["status"] == "error"].set_index(["query", "tracklet"])
+    assert set(failed.index) == {("torn", ""), ("empty", ""), ("", "torn.png")}
+    assert failed["reason"]["empty", ""] == "no frame"
+    assert set(failed["rank"]) == {""}
+    assert set(failed["decision"]) == {"unknown"}
+
+
+def test_refusals(scene, kept, tmp_path):
+    sides = ("--query", scene.queries, "--gallery", scene.gallery)
+    out = tmp_path / "m.csv"
+    assert_refused(match(scene.model, *sides, "--out", out), "no --purpose", left=out)
+    bad = match(scene.model, *sides, "--out", tmp_path / "m.txt", *WHY)
+    assert_refused(bad, "out must be a new .csv file")
+    bad = match(scene.model, *sides, "--out", out, *WHY, "--prior", 1)
+    assert_refused(bad, "prior must be between 0 and 1", left=out)
+    gone = ("--query", tmp_path / "gone", "--gallery", scene.gallery)
+    bad = match(scene.model, *gone, "--out", out, *WHY)
+    assert_refused(bad, "query must be an existing image, folder or table", left=out)
+    old = tmp_path / "old"
+    facts = json.loads((kept / "index.json").read_text(encoding="utf-8"))
+    old.mkdir()
+    for name in ("index.faiss", "rows.parquet"):
+        (old / name).write_bytes((kept / name).read_bytes())
+    write_json(old / "index.json", facts | {"facts": facts["facts"] | {"retention": "2001-01-01"}})
+    bad = match(scene.model, "--query", scene.queries, "--gallery", old, "--out", out, *WHY)
+    assert_refused(bad, "retention", "forget INDEX --expired", left=out)
+    out.write_text("mine")
+    assert_refused(match(scene.model, *sides, "--out", out, *WHY), "out must be a new .csv file")
+    assert out.read_text() == "mine"
