@@ -87,7 +87,7 @@ def check(
     """
     require(bands is None or bands >= 1, "bands", ">= 1", bands)
     fits = near_distance is None or 0 <= near_distance <= 10
-    require(fits, "near_distance", "in 0..10, or None", near_distance)
+    require(fits, "near_distance", "in 0..10", near_distance)
     table = manifest.table
     files = [manifest.file(path) for path in table["path"]]
     records: list[Examined] = []

@@ -28,6 +28,7 @@ from likeness.training import seeds
 from likeness.training.determinism import deterministic_algorithms
 from likeness.training.distributed import build_fabric, from_first
 from likeness.training.forward import build_forward
+from likeness.training.half_precision import require_exact_gradients
 from likeness.training.hooks import EpochHook, call_hooks
 from likeness.training.ledger import Row, StepNumbers, read_step
 from likeness.training.logs import RunLogs
@@ -114,13 +115,16 @@ def fit(
 
     Raises:
         UserError: if `run_dir` holds a checkpoint and `resume` is off; if it is another run's; if
-            the loss is not finite (naming the batch); if `validate` lacks `spec.monitor`.
+            the loss is not finite (naming the batch); if `validate` lacks `spec.monitor`; for a
+            precision that would spoil gradients, see `require_exact_gradients`.
     """
     if spec.patience is not None and validate is None:
         raise UserError(f"patience must be null without validation, got {spec.patience}")
     if fabric is None:
         fabric = build_fabric(spec.precision)
         fabric.launch()
+    if spec.precision == "bf16-mixed" and fabric.device.type == "cpu":
+        require_exact_gradients(embedder, data.images[0][0])
     run = assemble(
         run_dir,
         spec,
