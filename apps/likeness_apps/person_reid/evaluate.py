@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -78,13 +78,65 @@ def evaluate(
     protocol_named(protocol)
     bundle = load_bundle(model)
     manifest = _as_trained(domain.recognise(data), bundle)
-    rows = test_frames(manifest, bundle)
-    grouped = by_tracklet(rows)
+    rows = frames_to_measure(manifest, bundle)
     predictor = Predictor(bundle, device=device, batch_size=batch_size, columns="embed")
+    asked = _ask(predictor, bundle, rows, manifest.root, frames, quiet=quiet)
+    scored = score_tracklets(asked.features_TD, asked.good, protocol, space=bundle.space)
+    _write_features(out, asked.table, asked.features_TD)
+    metrics = scored.metrics | _facts(bundle, frames, asked) | _inputs(out)
+    write_scored(out, Scored(metrics, scored.queries))
+    write_report(
+        out / "report.html",
+        domain,
+        title=f"{domain.name}: test split",
+        metrics=metrics,
+        queries=scored.queries,
+        tracklets=asked.good,
+        features=asked.features_TD,
+        root=manifest.root,
+        frames=rows,
+        run=model if (model / "logs").is_dir() else None,
+        card=bundle.card,
+        include_images=include_images,
+    )
+    show(metrics, quiet=quiet)
+    for place, reason in list(asked.failures.items())[:TOLD]:
+        say(f"left out: {rows['path'].iloc[place]}: {reason}", quiet=quiet)
+    say(f"{out}: report.html, metrics.json, queries.csv, {TRACKLETS}, {FEATURES}", quiet=quiet)
+    return metrics
+
+
+class _Asked(NamedTuple):
+    """What the model made of the frames.
+
+    Attributes:
+        table: one row per tracklet, with `used` (frames behind it) and `status`.
+        good: the rows with status ok.
+        features_TD: of these.
+        failures: place of a frame -> why it could not be used.
+    """
+
+    table: pd.DataFrame
+    good: pd.DataFrame
+    features_TD: np.ndarray
+    failures: dict[int, str]
+
+
+def _ask(
+    predictor: Predictor,
+    bundle: Bundle,
+    rows: pd.DataFrame,
+    root: Path,
+    frames: SetPooling,
+    *,
+    quiet: bool,
+) -> _Asked:
+    """Embed the frames, tracklet by tracklet."""
+    grouped = by_tracklet(rows)
     with progress("embedding", quiet=quiet) as advance:
         embedded = embed_sets(
             predictor,
-            _unseen(predictor, bundle, rows["path"].tolist(), manifest.root),
+            _unseen(predictor, bundle, rows["path"].tolist(), root),
             grouped.tracklet_F,
             sets=len(grouped.table),
             how=frames,
@@ -94,49 +146,34 @@ def evaluate(
     first = next(iter(embedded.failures.values()), "none")
     require(ok_T.any(), "data", "frames that can be read", first)
     table = grouped.table.assign(used=embedded.used_S, status=np.where(ok_T, "ok", "error"))
-    features_TD = embedded.embeddings_SD[ok_T]
     good = table[ok_T].reset_index(drop=True)
-    scored = score_tracklets(features_TD, good, protocol, space=bundle.space)
-    _write_features(out, table, features_TD)
-    metrics = scored.metrics | {
+    return _Asked(table, good, embedded.embeddings_SD[ok_T], embedded.failures)
+
+
+def _facts(bundle: Bundle, frames: SetPooling, asked: _Asked) -> dict[str, Any]:
+    """What belongs beside every figure of the model."""
+    return {
         "split": "test",
         "frames": frames,
-        "open_set": _open_set(bundle, frames, features_TD, good),
+        "open_set": _open_set(bundle, frames, asked.features_TD, asked.good),
         "model_id": bundle.model_id,
         "data_licence": bundle.data_licence,
         "items": {
-            "tracklets": int(ok_T.sum()),
-            "tracklets_without_a_frame": int((~ok_T).sum()),
-            "frames": int(embedded.used_S.sum()),
-            "unreadable_frames": len(embedded.failures),
+            "tracklets": len(asked.good),
+            "tracklets_without_a_frame": len(asked.table) - len(asked.good),
+            "frames": int(asked.table["used"].sum()),
+            "unreadable_frames": len(asked.failures),
         },
-        "inputs": pointers(out, out / FEATURES, out / TRACKLETS),
-        "biometric": BIOMETRIC,
         "provenance": collect_provenance(
             seed=int(bundle.provenance.get("seed", 0)),
             data_hash=str(bundle.provenance.get("data_hash", "")),
         ),
     }
-    write_scored(out, Scored(metrics, scored.queries))
-    write_report(
-        out / "report.html",
-        domain,
-        title=f"{domain.name}: test split",
-        metrics=metrics,
-        queries=scored.queries,
-        tracklets=good,
-        features=features_TD,
-        root=manifest.root,
-        frames=rows,
-        run=model if (model / "logs").is_dir() else None,
-        card=bundle.card,
-        include_images=include_images,
-    )
-    show(metrics, quiet=quiet)
-    for place, reason in list(embedded.failures.items())[:TOLD]:
-        say(f"left out: {rows['path'].iloc[place]}: {reason}", quiet=quiet)
-    say(f"{out}: report.html, metrics.json, queries.csv, {TRACKLETS}, {FEATURES}", quiet=quiet)
-    return metrics
+
+
+def _inputs(out: Path) -> dict[str, Any]:
+    """Where `explain-score` finds what was scored."""
+    return {"inputs": pointers(out, out / FEATURES, out / TRACKLETS), "biometric": BIOMETRIC}
 
 
 def _open_set(
@@ -154,7 +191,7 @@ def _as_trained(manifest: Manifest, bundle: Bundle) -> Manifest:
     return with_split(manifest, int(fold)) if several and fold is not None else manifest
 
 
-def test_frames(manifest: Manifest, bundle: Bundle) -> pd.DataFrame:
+def frames_to_measure(manifest: Manifest, bundle: Bundle) -> pd.DataFrame:
     """The frames to measure: those of the model's own test split, or those of another set.
 
     Raises:
