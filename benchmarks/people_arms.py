@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from likeness.training.spec import RunSpec
     from likeness_apps.shell.setup import Setup
 
-EPOCHS, STEPS = 2, 50  # epochs, each of so many batches
+EPOCHS, STEPS = 2, 30  # epochs, each of so many batches
 PROTOCOL = "cross-camera"
 STRIPES, BINS = 6, (16, 8, 8)  # of the floor: stripes of a person; bins of hue, saturation, value
 
