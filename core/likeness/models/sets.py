@@ -3,7 +3,7 @@
 Rows come in any order; a set without a row gives zeros. Half precision is summed in float32.
 Everything is O(N D), differentiable in the rows, and reads nothing back to the host.
 
-Shapes: N = rows, S = sets, D = features, C = classes.
+Shapes: N = rows, S = sets, D = features.
 """
 
 from __future__ import annotations
@@ -79,33 +79,6 @@ def pool_weighted(
     share_N = weight_N / total_S.clamp_min(torch.finfo(wide).tiny)[set_N]
     start_SD = rows_ND.new_zeros((sets, rows_ND.shape[1]))
     return start_SD.index_add(0, set_N, rows_ND * share_N[:, None])
-
-
-def frame_attention(
-    logits_NC: Float[Tensor, "N C"], labels_N: Int[Tensor, " N"], *, sigma: float = 0.68
-) -> Float[Tensor, " N"]:
-    """What each frame counts in its set: exp(-(p - 1)^2 / (2 sigma^2)), p = softmax of its class.
-
-    A frame that the classifier knows for its class counts 1, a stranger among them down to 0.34
-    (sigma 0.68). Constants: no gradient reaches the logits. `pool_weighted` makes them sum to 1.
-    Source: the official Caffe code of Wang et al. 2019 (OSM + CAA), which pools the frames of a
-    training clip so.
-
-    Args:
-        logits_NC: logits of the frames.
-        labels_N: their classes, in [0, C).
-        sigma: width of the Gaussian about probability 1, > 0.
-
-    Raises:
-        UserError: if `sigma` <= 0 or the lengths differ.
-    """
-    require(sigma > 0, "sigma", "> 0", sigma)
-    rows = len(logits_NC)
-    require(labels_N.shape == (rows,), "labels_N", f"of shape ({rows},)", tuple(labels_N.shape))
-    wide = torch.promote_types(logits_NC.dtype, torch.float32)
-    chance_NC = logits_NC.detach().to(wide).softmax(dim=1)
-    own_N = chance_NC.gather(1, labels_N[:, None])[:, 0]
-    return torch.exp(-((own_N - 1) ** 2) / (2 * sigma**2))
 
 
 def _check(rows_ND: Tensor, set_N: Tensor, sets: int) -> None:

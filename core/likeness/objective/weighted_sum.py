@@ -19,8 +19,9 @@ from likeness.batch import Batch
 from likeness.errors import UserError, require
 from likeness.losses.base import LossTerms
 from likeness.losses.classification import ClassificationLoss, MultiLabelClassificationLoss
+from likeness.mining.soft import attention
 from likeness.models.heads import CLASS, EMBEDDING
-from likeness.models.sets import frame_attention, pool_sets, pool_weighted
+from likeness.models.sets import pool_sets, pool_weighted
 from likeness.objective.terms import (
     Heads,
     ObjectiveResult,
@@ -190,7 +191,7 @@ class SetLevel(nn.Module):
         head: whose raw embeddings are pooled.
         classifier: from a pooled embedding to the logits of its set, or None.
         pooling: `mean`, `max`, or `attention`, which weighs a sample by how sure its own logits
-            are of its class (`likeness.models.sets.frame_attention`).
+            are of its class (`likeness.mining.soft.attention`, the official code's).
         attention_head: the logits that `attention` reads.
         sigma: width of `attention`, > 0.
     """
@@ -227,7 +228,8 @@ class SetLevel(nn.Module):
         rows_ND = head_of(outputs.embeddings, self.head, "embeddings")
         if self.pooling == "attention":
             logits_NC = head_of(outputs.logits, self.attention_head, "logits")
-            weight_N = frame_attention(logits_NC, batch.labels, sigma=self.sigma)
+            known = logits_NC.detach(), batch.labels
+            weight_N = attention(*known, variant="caffe", sigma=self.sigma)
             pooled_SD = pool_weighted(rows_ND, set_N, weight_N, sets=sets)
         else:
             pooled_SD = pool_sets(rows_ND, set_N, sets=sets, how=self.pooling)

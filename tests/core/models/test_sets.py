@@ -1,13 +1,12 @@
-"""Pooling the rows of a set against loops, in any order, with gradients; the frames' attention."""
+"""Pooling the rows of a set against loops, in any order, with gradients."""
 
-import math
 import os
 
 import pytest
 import torch
 
 from likeness.errors import UserError
-from likeness.models.sets import frame_attention, pool_sets, pool_weighted
+from likeness.models.sets import pool_sets, pool_weighted
 
 # The hook that checks shapes refuses these first, in its own words.
 HOOKED = pytest.mark.skipif(os.environ.get("LIKENESS_PLAIN") != "1", reason="LIKENESS_PLAIN=1")
@@ -134,40 +133,10 @@ def test_half_precision_is_summed_in_full():
     torch.testing.assert_close(pooled, torch.ones(1, 1))
 
 
-def test_attention_is_the_gaussian_of_the_softmax():
-    logits = 3 * torch.randn(6, 4, generator=torch.Generator().manual_seed(3)).double()
-    labels = torch.tensor([0, 3, 2, 1, 1, 0])
-    found = frame_attention(logits, labels, sigma=0.5)
-    for n in range(6):
-        powers = [math.exp(float(value)) for value in logits[n]]
-        chance = powers[int(labels[n])] / sum(powers)
-        assert float(found[n]) == pytest.approx(math.exp(-((chance - 1) ** 2) / (2 * 0.5**2)))
-
-
-def test_the_officials_range():
-    """From 0.34 for a stranger to 1 for a frame that is known, with their 0.68."""
-    logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0]])
-    found = frame_attention(logits, torch.tensor([0, 0]))
-    torch.testing.assert_close(found, torch.tensor([1.0, math.exp(-1 / (2 * 0.68**2))]))
-    assert float(found[1]) == pytest.approx(0.339, abs=5e-4)
-
-
-def test_attention_is_a_constant_and_wide():
-    logits = torch.randn(3, 5, dtype=torch.bfloat16, requires_grad=True)
-    found = frame_attention(logits, torch.tensor([0, 1, 4]))
-    assert not found.requires_grad
-    assert found.dtype == torch.float32
-
-
 @pytest.mark.parametrize("sets", [0, -1])
 def test_no_sets_are_refused(sets):
     with pytest.raises(UserError, match=f"sets must be >= 1, got {sets}"):
         pool_sets(rows(), SETS, sets=sets)
-
-
-def test_a_width_of_zero_is_refused():
-    with pytest.raises(UserError, match="sigma must be > 0, got 0"):
-        frame_attention(torch.zeros(1, 2), torch.tensor([0]), sigma=0.0)
 
 
 @pytest.mark.plain
@@ -186,10 +155,6 @@ def test_a_width_of_zero_is_refused():
         (
             lambda: pool_weighted(rows(), SETS, weights(3), sets=4),
             r"weight_N must be of shape \(8,\), got \(3,\)",
-        ),
-        (
-            lambda: frame_attention(torch.zeros(2, 4), torch.tensor([0])),
-            r"labels_N must be of shape \(2,\), got \(1,\)",
         ),
     ],
 )
