@@ -11,6 +11,7 @@ OUT    ?= demo$(if $(filter-out remote-sensing,$(APP)),-$(APP))
 help:
 	@echo "make demo [DATA=folder]                    minutes on 2 cores; ends on demo/gallery.html"
 	@echo "make demo APP=skin-lesion [DATA=folder]    likewise; ends on demo-skin-lesion/gallery.html"
+	@echo "make demo APP=person-reid [DATA=folder]    likewise; ends on demo-person-reid/gallery.html"
 	@echo "make test                                  lint, types, tests"
 	@echo "make lint | bench | gallery | clean"
 
@@ -37,11 +38,11 @@ test: lint
 	$(BIN)/pytest -n 2 --dist loadfile
 	LIKENESS_PLAIN=1 $(BIN)/pytest -m plain
 
+# About half an hour. What takes hours, a model or another project's files: benchmarks/README.md.
+BENCHES := losses evaluation attention multiband map reranking tracklets \
+           $(if $(LIKENESS_DATA),preprocessing scope floors)
 bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/losses.py
-	$(BIN)/python benchmarks/evaluation.py
-	$(BIN)/python benchmarks/multiband.py
-	$(BIN)/python benchmarks/map.py
+	@set -e; for name in $(BENCHES); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
 
 clean:
 	rm -rf $(VENV) $(OUT) dist build .mypy_cache .ruff_cache .pytest_cache

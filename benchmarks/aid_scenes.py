@@ -10,18 +10,22 @@ results/aid_scenes_items.parquet (file names, labels, ranks: nothing of the imag
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments import CIRCUMSTANCES, RESULTS, RunTable, circumstances, run_side_by_side
+from experiments import (
+    CIRCUMSTANCES,
+    RESULTS,
+    Experiment,
+    RunTable,
+    command_line,
+    measure_in_turns,
+)
 
-ITEMS = RESULTS / "aid_scenes_items.parquet"
 SPEED = RESULTS / "aid_scenes_speed.csv"
 
 EPOCHS, FOLDS, FOLD_SEED = 20, 5, 0
@@ -40,7 +44,6 @@ ARMS: dict[str, tuple[str, ...]] = {
     ),
     "e": (BALANCED, "objective.terms=[{weight: 1.0, loss: {name: centre_structured}}]"),
 }
-SCHEMES = ("blocked", "random")
 TABLE = RunTable(
     "aid_scenes",
     columns=(
@@ -83,10 +86,10 @@ def jobs() -> list[Job]:
     ]
 
 
-def run_one(job: Job) -> None:
+def run_one(arm: str, scheme: str, fold: str) -> None:
     """Train and test one arm on one fold, and record it."""
-    known = {"arm": job.arm, "scheme": job.scheme, "fold": job.fold, "seed": job.fold}
-    TABLE.record(known, lambda: _train_and_test(job))
+    job = Job(arm, scheme, int(fold))
+    TABLE.record({**vars(job), "seed": job.fold}, lambda: _train_and_test(job))
 
 
 def _train(job: Job, run: Path, *, epochs: int) -> tuple[Any, Path, Any]:
@@ -138,20 +141,12 @@ def _train_and_test(job: Job) -> dict[str, Any]:
     }
 
 
-def measure_speed(rounds: int) -> None:
-    """Images/s of every arm in turn, two epochs on blocked fold 0, several rounds; all recorded."""
-    import pandas as pd
-
-    rows = []
-    for number in range(1, rounds + 1):
-        for arm in ARMS:
-            run = TABLE.work / f"speed-{arm}"
-            shutil.rmtree(run, ignore_errors=True)
-            _, _, epochs = _train(Job(arm, "blocked", 0), run, epochs=2)
-            speed = round(float(epochs["images_per_s"].iloc[-1]), 1)
-            rows.append({"arm": arm, "round": number, "images_per_s": speed} | circumstances())
-            print(rows[-1], flush=True)
-    pd.DataFrame(rows).to_csv(SPEED, index=False)
+def speed_of(arm: str) -> dict[str, Any]:
+    """Images/s of the second of two epochs on blocked fold 0."""
+    run = TABLE.work / f"speed-{arm}"
+    shutil.rmtree(run, ignore_errors=True)
+    _, _, epochs = _train(Job(arm, "blocked", 0), run, epochs=2)
+    return {"images_per_s": round(float(epochs["images_per_s"].iloc[-1]), 1)}
 
 
 def with_folds(manifest: Any, job: Job) -> Any:
@@ -170,43 +165,23 @@ def with_folds(manifest: Any, job: Job) -> Any:
 
 def _record_items(job: Job, predictions: Any) -> None:
     kept = predictions[["path", "group", "truth", "label", "correct", "recall@1", "map@r"]]
-    keys = {"arm": job.arm, "scheme": job.scheme, "fold": job.fold}
-    TABLE.keep_items(ITEMS, keys, kept)
+    TABLE.keep_items(TABLE.items(), vars(job), kept)
 
 
-def run_all(parallel: int, schemes: list[str]) -> None:
-    """Run what is left, `parallel` processes at a time that share the cores."""
-    done = TABLE.finished()
-    waiting = [job.words for job in jobs() if job.scheme in schemes and job.words not in done]
-    run_side_by_side(__file__, waiting, parallel)
+EXPERIMENT = Experiment(TABLE, [job.words for job in jobs()], run_one)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    every = commands.add_parser("run")
-    every.add_argument("--jobs", type=int, default=2)
-    every.add_argument("--schemes", nargs="+", choices=SCHEMES, default=list(SCHEMES))
-    one = commands.add_parser("one")
-    one.add_argument("arm", choices=sorted(ARMS))
-    one.add_argument("scheme", choices=SCHEMES)
-    one.add_argument("fold", type=int)
-    speed = commands.add_parser("speed")
-    speed.add_argument("--rounds", type=int, default=3)
-    commands.add_parser("summary")
-    options = parser.parse_args()
-    if options.command == "run":
-        print(platform.platform(), os.cpu_count(), "cores")
-        run_all(options.jobs, options.schemes)
-    elif options.command == "one":
-        run_one(Job(options.arm, options.scheme, options.fold))
-    elif options.command == "speed":
-        measure_speed(options.rounds)
-    else:
-        from aid_scenes_summary import summarise
+def speed() -> None:
+    """Images/s of the arms, in turns; the machine idle."""
+    measure_in_turns(SPEED, ARMS, speed_of)
 
-        summarise(TABLE.path, ITEMS)
+
+def summary() -> None:
+    """Tables from the recorded runs."""
+    from aid_scenes_summary import summarise
+
+    summarise()
 
 
 if __name__ == "__main__":
-    main()
+    command_line(EXPERIMENT, __file__, __doc__, {"speed": speed, "summary": summary})

@@ -12,23 +12,16 @@ evaluation mode.
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from likeness.files import write_json
 from likeness.models import ModelSpec, build_embedder
 from likeness.models.spec import AttentionOrder
-from likeness.provenance import collect_provenance
+from measurements import arguments, in_turns, peak_bytes, record
 
-RESULTS = Path(__file__).parent / "results" / "attention.json"
 CLASSES = 7
 
 
@@ -54,43 +47,20 @@ def runs(spec: ModelSpec, batch: int, seed: int) -> dict[str, Callable[[], objec
     return {"training": train, "inference": infer}
 
 
-def peak_bytes(run: Callable[[], object]) -> int:
-    """Largest sum of tensor bytes held at once, beyond what there was before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        run()
-    events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
-
-
 def measure(backbone: str, size: int, batch: int, seed: int, rounds: int) -> list[dict[str, Any]]:
     """One cell for each order of attention, `none` first."""
     cells: dict[str, dict[str, Any]] = {}
-    calls: dict[tuple[str, str], Callable[[], object]] = {}
+    calls: dict[str, Callable[[], object]] = {}
     for order in get_args(AttentionOrder):
         spec = ModelSpec(backbone=backbone, image_size=size, attention=order)
         cells[order] = {"backbone": backbone, "attention": order, "size": size, "batch": batch}
         for name, call in runs(spec, batch, seed).items():
             call()  # the first call warms up and makes what stays
-            calls[order, name] = call
+            calls[f"{order} {name}"] = call
             cells[order][name] = {"peak_mib": peak_bytes(call) / 2**20}
-    walls: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
-    cpus: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
-    for _ in range(rounds):
-        for key, call in calls.items():
-            before, used = time.perf_counter(), time.process_time()
-            call()
-            cpus[key].append(time.process_time() - used)
-            walls[key].append(time.perf_counter() - before)
-    for (order, name), seconds in walls.items():
-        cells[order][name] |= {
-            "best_images_per_s": batch / min(seconds),
-            "median_images_per_s": batch / statistics.median(seconds),
-            "best_images_per_cpu_s": batch / min(cpus[order, name]),
-        }
+    for key, taken in in_turns(calls, rounds=rounds).items():
+        order, name = key.split()
+        cells[order][name] |= taken.images_per_second(batch)
     return list(cells.values())
 
 
@@ -109,25 +79,19 @@ def line(cell: dict[str, Any], plain: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__, "attention", size=64, batch=64, rounds=8, threads=2, seed=0)
     parser.add_argument("--backbones", nargs="+", default=["resnet18", "resnet50"])
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    record = collect_provenance(seed=chosen.seed, data_hash="generated")
-    record["load_average_at_start"] = os.getloadavg()
+    provenance = record(chosen.seed)
     cells = []
     for backbone in chosen.backbones:
         found = measure(backbone, chosen.size, chosen.batch, chosen.seed, chosen.rounds)
         for cell in found:
             print(line(cell, found[0]), flush=True)
         cells += found
-    write_json(chosen.out, {"cells": cells, "provenance": record, "setting": {"classes": CLASSES}})
+    setting = {"classes": CLASSES}
+    write_json(chosen.out, {"cells": cells, "provenance": provenance, "setting": setting})
 
 
 if __name__ == "__main__":

@@ -16,20 +16,22 @@ Embeddings: class centre + noise, D = 128, float32, shuffled; leave-one-out. Val
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import re
-import subprocess
-import sys
-import time
-from importlib import metadata
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results" / "evaluation.json"
+from measurements import (
+    answered_in_child,
+    append_json,
+    arguments,
+    in_child,
+    in_turns,
+    must_agree,
+    record,
+    with_growth,
+)
+
 DIM, WARM_UP = 128, 1000
 JOBS = {
     "nearest": {
@@ -71,68 +73,44 @@ def theirs(rows_ND: np.ndarray, labels_N: np.ndarray, job: str) -> dict[str, flo
     return {name: float(found[peer]) for name, peer in names.items()}
 
 
-def resident(field: str) -> float:
-    """VmRSS (now) or VmHWM (peak) of this process in MB."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024 / 1e6
+SIDES = {"ours": ours, "theirs": theirs}
 
 
-def work(chosen: argparse.Namespace) -> dict[str, Any]:
-    """One cell, inside its own process."""
-    import torch
-
-    torch.set_num_threads(chosen.threads)
-    run = ours if chosen.side == "ours" else theirs
-    rows_ND, labels_N = draw(chosen.count, chosen.per_class, chosen.seed)
-    small = min(WARM_UP, chosen.count)
-    run(*draw(small, min(chosen.per_class, small // 2), chosen.seed), chosen.job)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts here
-    before = resident("VmRSS")
-    times: list[tuple[float, float]] = []
-    while len(times) < chosen.rounds and sum(wall for wall, _ in times) < chosen.budget:
-        started, used = time.perf_counter(), time.process_time()
-        values = run(rows_ND, labels_N, chosen.job)
-        times.append((time.perf_counter() - started, time.process_time() - used))
+def work(
+    side: str, job: str, count: int, per_class: int, seed: int, rounds: int, budget: float
+) -> dict[str, Any]:
+    """One side of a cell, inside its own process."""
+    run, small = SIDES[side], min(WARM_UP, count)
+    data = draw(count, per_class, seed)
+    run(*draw(small, min(per_class, small // 2), seed), job)
+    whole = {side: partial(run, *data, job)}
+    taken, growth_mb = with_growth(lambda: in_turns(whole, rounds=rounds, budget_s=budget)[side])
     return {
-        "best_s": min(wall for wall, _ in times),
-        "best_cpu_s": min(cpu for _, cpu in times),
-        "rounds": len(times),
-        "growth_mb": resident("VmHWM") - before,
-        "values": values,
+        "best_s": min(taken.wall_s),
+        "best_cpu_s": min(taken.cpu_s),
+        "rounds": len(taken.wall_s),
+        "growth_mb": growth_mb,
+        "values": taken.value,
     }
 
 
-def cell(job: str, count: int, per_class: int, chosen: argparse.Namespace) -> dict[str, Any]:
+def cell(job: str, count: int, per_class: int, threads: int, **shared: Any) -> dict[str, Any]:
     """Both sides of one cell, each in a fresh process."""
     found: dict[str, Any] = {"job": job, "count": count, "per_class": per_class}
-    for side in ("ours", "theirs"):
-        if side == "theirs" and job == "full" and count > LARGEST_FULL:
-            continue
-        options = {"side": side, "job": job, "count": count, "per-class": per_class}
-        options |= {key: getattr(chosen, key) for key in ("seed", "threads", "rounds", "budget")}
-        words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-        pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        done = subprocess.run(
-            [sys.executable, __file__, *words],
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **dict.fromkeys(pools, str(chosen.threads))},
-        )
-        found[side] = json.loads(done.stdout)
-    for name, value in found.get("theirs", {}).get("values", {}).items():
-        gap = abs(value - found["ours"]["values"][name])
-        if not gap < 1e-5:
-            raise SystemExit(f"{name} differs by {gap} at {job}, {count} x {per_class}")
+    settings = {**found, **shared}
+    for side in SIDES:
+        if side == "ours" or job != "full" or count <= LARGEST_FULL:
+            found[side] = in_child(__file__, {"side": side, **settings}, threads=threads)
+    if "theirs" in found:
+        first, second = (found[side]["values"] for side in SIDES)
+        must_agree(first, second, 1e-5, f"{job}, {count} x {per_class}")
     return found
 
 
 def line(found: dict[str, Any]) -> str:
     """A cell as a line of the printed table."""
     shown = f"{found['job']:8s} {found['count']:6d} {found['per_class']:4d} a class"
-    for side in ("ours", "theirs"):
+    for side in SIDES:
         part = found.get(side)
         if part:
             shown += f"  {part['best_s']:7.2f} s {part['best_cpu_s']:7.2f} s cpu"
@@ -144,40 +122,25 @@ def line(found: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print and append."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    if answered_in_child(work):
+        return
+    parser = arguments(__doc__, "evaluation", threads=2, seed=0, rounds=5)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000])
     parser.add_argument("--jobs", nargs="+", choices=list(JOBS), default=list(JOBS))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--budget", type=float, default=10.0, help="seconds for the rounds of a cell"
-    )
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    for name in ("side", "job", "count", "per-class"):  # a cell's own process
-        kind = int if name in ("count", "per-class") else str
-        parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
+    parser.add_argument("--budget", type=float, default=10.0, help="seconds for a cell's rounds")
     chosen = parser.parse_args()
-    if chosen.side:
-        print(json.dumps(work(chosen)))
-        return
-    from likeness.files import write_json
-    from likeness.provenance import collect_provenance
-
-    record = collect_provenance(seed=chosen.seed, data_hash="generated")
-    record["threads"] = chosen.threads
-    for name in ("pytorch-metric-learning", "faiss-cpu"):
-        record["versions"][name] = metadata.version(name)
+    packages = ("pytorch-metric-learning", "faiss-cpu")
+    provenance = record(chosen.seed, threads=chosen.threads, packages=packages)
+    shared = {key: getattr(chosen, key) for key in ("threads", "seed", "rounds", "budget")}
     print(f"{'':29s} {'likeness':33s} {'pytorch-metric-learning'}")
     cells = []
     for count in chosen.sizes:
         for job in chosen.jobs:
             for per_class in (5, 100):
-                cells.append(cell(job, count, per_class, chosen))
+                cells.append(cell(job, count, per_class, **shared))
                 print(line(cells[-1]), flush=True)
-    earlier = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.is_file() else []
     setting = {"dim": DIM, "rounds": chosen.rounds, "budget_s": chosen.budget}
-    write_json(chosen.out, [*earlier, {"cells": cells, "provenance": record, "setting": setting}])
+    append_json(chosen.out, {"cells": cells, "provenance": provenance, "setting": setting})
 
 
 if __name__ == "__main__":

@@ -1,20 +1,50 @@
-"""What the experiments share: a table of runs that is resumed, and tables shown in documents.
+"""What the experiments share: a table of runs that is resumed, and the command line of a runner.
 
-An experiment is a protocol (.md) and a runner beside it. Every run is a row of its table, failed
-ones too; what a model said of each test image is a row of its items (names, labels, scores, ranks:
-nothing of the images).
+An experiment is a question with a protocol that is committed before the first test score:
+
+    NAME.md                      the protocol
+    NAME.py                      the runner: arms, jobs, training (parts from this file)
+    NAME_summary.py              the tables, of recorded runs alone (parts from `summaries`)
+    results/NAME.csv             every run is a row, failed ones too
+    results/NAME*_items.parquet  what a model said of each test item: names, labels, scores, ranks;
+                                 nothing made of the images
+    results/NAME_summary.md      the tables; the first of them also stand in a document
+
+A runner says what a run is called and how it is made; the command line follows:
+
+    TABLE = RunTable(
+        "faces",
+        columns=("arm", "seed", "status", "accuracy", "seconds", *CIRCUMSTANCES, "note"),
+        keys=("arm", "seed"),
+    )
+
+    def run_one(arm: str, seed: str) -> None:
+        TABLE.record({"arm": arm, "seed": seed}, lambda: train_and_test(arm, int(seed)))
+
+    JOBS = [(arm, str(seed)) for seed in range(3) for arm in ARMS]   # in the order they are run
+    EXPERIMENT = Experiment(TABLE, JOBS, run_one)
+
+    command_line(EXPERIMENT, __file__, __doc__, {"summary": summary})
+
+`train_and_test` gives its items to `TABLE.keep_items` and returns what the row is to hold. Then
+
+    python benchmarks/NAME.py run [--jobs 2] [--only WORD ...]    what is left, so it resumes
+    python benchmarks/NAME.py one WORD ...                        one job, in this process
+    python benchmarks/NAME.py summary                             the tables
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import datetime
 import fcntl
 import os
+import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +53,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from likeness.evaluation.resampling import Interval
-
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-RUNS = HERE.parent / "runs"  # models and whatever is made of images: never committed
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+RUNS = ROOT / "runs"  # models and whatever is made of images: never committed
 CIRCUMSTANCES = ("threads", "torch", "commit", "date")
+Words = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -60,7 +89,17 @@ class RunTable:
         """Where runs are kept."""
         return self.runs / self.name
 
-    def finished(self) -> set[tuple[str, ...]]:
+    def items(self, study: str = "") -> Path:
+        """The items of the experiment, or of one of its studies."""
+        return self.results / f"{self.name}{'_' if study else ''}{study}_items.parquet"
+
+    def read(self) -> pd.DataFrame:
+        """Every run, failed ones too; no rows before the first."""
+        import pandas as pd
+
+        return pd.read_csv(self.path) if self.path.exists() else pd.DataFrame(columns=self.columns)
+
+    def finished(self) -> set[Words]:
         """Keys of the runs that need not be repeated; failed ones are tried again."""
         if not self.path.exists():
             return set()
@@ -118,6 +157,69 @@ class RunTable:
             yield
 
 
+def itself(job: Words) -> Sequence[Words]:
+    """The rows of a job that is one run."""
+    return [job]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What the command line of a runner needs.
+
+    Attributes:
+        table: of its runs.
+        jobs: what one process does at a time, in the order of the runs.
+        one: does a job, given its words.
+        rows: job -> the keys of the runs that it makes.
+        processes: how many jobs go side by side unless `--jobs` says otherwise.
+    """
+
+    table: RunTable
+    jobs: Sequence[Words]
+    one: Callable[..., None]
+    rows: Callable[[Words], Sequence[Words]] = itself
+    processes: int = 2
+
+    def left(self, only: Iterable[str] = ()) -> list[Words]:
+        """The jobs that lack a finished run; of these the ones that hold a word of `only`."""
+        done, wanted = self.table.finished(), set(only)
+        chosen = [job for job in self.jobs if not wanted or not wanted.isdisjoint(job)]
+        return [job for job in chosen if not done.issuperset(self.rows(job))]
+
+
+def command_line(
+    experiment: Experiment, script: str, about: str | None, own: Mapping[str, Callable[[], None]]
+) -> None:
+    """The command line of a runner.
+
+    Args:
+        experiment: for `run` and `one`.
+        script: the runner's file, which the processes of `run` are given.
+        about: the runner's docstring.
+        own: its other commands, `summary` among them.
+    """
+    parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="what is left, several processes side by side")
+    run.add_argument("--jobs", type=int, default=experiment.processes, help="processes at a time")
+    parts = sorted({word for job in experiment.jobs for word in job if not word.isdigit()})
+    run.add_argument("--only", nargs="+", choices=parts, default=[], help="jobs with such a word")
+    one = commands.add_parser("one", help="one job, in this process")
+    one.add_argument("word", nargs="+", help="as the columns that name a run")
+    for name, call in own.items():
+        commands.add_parser(name, help=(call.__doc__ or "").partition("\n")[0])
+    options = parser.parse_args()
+    if options.command == "run":
+        print(platform.platform(), os.cpu_count(), "cores")
+        run_side_by_side(script, experiment.left(options.only), options.jobs)
+    elif options.command == "one":
+        if tuple(options.word) not in experiment.jobs:
+            parser.error(f"one must be a job of the experiment, got {' '.join(options.word)}")
+        experiment.one(*options.word)
+    else:
+        own[options.command]()
+
+
 def run_side_by_side(script: str, waiting: Sequence[Sequence[str]], parallel: int) -> None:
     """`script one WORDS` for each entry, `parallel` processes at a time that share the cores."""
     left = list(waiting)
@@ -135,6 +237,20 @@ def run_side_by_side(script: str, waiting: Sequence[Sequence[str]], parallel: in
             time.sleep(0.2)
 
 
+def measure_in_turns(
+    path: Path, arms: Iterable[str], measure: Callable[[str], dict[str, Any]], *, rounds: int = 3
+) -> None:
+    """`measure` every arm in turn, several times, on an idle machine; each time is a row."""
+    import pandas as pd
+
+    rows = []
+    for number in range(1, rounds + 1):
+        for arm in arms:
+            rows.append({"arm": arm, "round": number} | measure(arm) | circumstances())
+            print(rows[-1], flush=True)
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+
 def circumstances() -> dict[str, Any]:
     """Under which a run was made: threads, torch, commit, date."""
     import torch
@@ -147,28 +263,3 @@ def circumstances() -> dict[str, Any]:
         "commit": commit,
         "date": datetime.date.today().isoformat(),
     }
-
-
-def marks(name: str, command: str) -> tuple[str, str]:
-    """The lines around a table in a document; `command` made it."""
-    return f"<!-- {name}:begin (made by {command}) -->", f"<!-- {name}:end -->"
-
-
-def between(text: str, around: tuple[str, str], block: str) -> str:
-    """The document with `block` between its marks; at its end if it has none yet."""
-    begin, end = around
-    before, _, rest = text.partition(begin)
-    after = rest.partition(end)[2]
-    return f"{before}{begin}\n{block}\n{end}{after}"
-
-
-def shown(found: Interval) -> str:
-    """`value [low, high]`."""
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-
-
-def total_of_runs(runs: pd.DataFrame, table: str) -> str:
-    """How many runs there are, failed and abandoned ones too."""
-    counts = runs["status"].value_counts()
-    total = ", ".join(f"{count} {name}" for name, count in counts.items()) or "none yet"
-    return f"## Runs\n\n{total}; all rows in `{table}`."

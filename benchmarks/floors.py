@@ -32,9 +32,10 @@ import pandas as pd
 import aid_scenes
 from experiments import RESULTS
 from likeness.data.manifest import Manifest
-from likeness.evaluation.resampling import interval, mean_of_sums, mean_sums
+from likeness.evaluation.resampling import Interval, Sums, interval, mean_of_sums
 from skin_lesions import HAM, ISIC, Study, grouped
-from skin_lesions_measures import BOOTSTRAP, Measure, groups_of, measures
+from skin_lesions_measures import measures
+from summaries import BOOTSTRAP, Measure, means_by_group, table
 
 FLOORS = RESULTS / "floors.json"
 SIDE, THUMBNAIL, RING, RING_SIDE = 96, 16, 3, 32
@@ -48,6 +49,7 @@ NAMES = {
 STRENGTH = 0.01  # C of the logistic regression
 
 Picture = np.ndarray  # (H, W, 3) uint8
+Floor = Mapping[str, float]  # value, low, high
 
 
 @dataclass(frozen=True)
@@ -142,14 +144,14 @@ def asked_items(features_ND: np.ndarray, splits: Sequence[pd.DataFrame]) -> pd.D
     from sklearn.preprocessing import StandardScaler
 
     parts = []
-    for run, table in enumerate(splits):
-        known = table["split"].isin(["train", "val"]).to_numpy()
-        asked = (table["split"] == "test").to_numpy()
+    for run, split in enumerate(splits):
+        known = split["split"].isin(["train", "val"]).to_numpy()
+        asked = (split["split"] == "test").to_numpy()
         regression = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=2000)
         model = make_pipeline(StandardScaler(), regression)
-        model.fit(features_ND[known], table["label"][known])
+        model.fit(features_ND[known], split["label"][known])
         said_NC = model.predict_proba(features_ND[asked])
-        rows = table[asked]
+        rows = split[asked]
         items = pd.DataFrame({"group": rows["group"], "truth": rows["label"], "run": run})
         items[[f"p_{name}" for name in model.classes_]] = said_NC
         parts.append(items)
@@ -177,10 +179,10 @@ def _scenes() -> Bench:
     return Bench(("hand_made",), lambda: recognise(folder), splits, accuracy)
 
 
-def _right(items: pd.DataFrame) -> Any:
+def _right(items: pd.DataFrame) -> Sums:
     columns = [name for name in items if name.startswith("p_")]
     said = items[columns].idxmax(axis=1).str.removeprefix("p_")
-    return mean_sums((said == items["truth"]).to_numpy(np.float64), groups_of(items))
+    return means_by_group(items.assign(right=said == items["truth"]), "right")
 
 
 def main() -> None:
@@ -188,9 +190,9 @@ def main() -> None:
     from likeness.files import write_json, write_text
     from likeness.provenance import collect_provenance
 
-    known = json.loads(FLOORS.read_text(encoding="utf-8")) if FLOORS.exists() else {"floors": {}}
+    floors = read_floors()
     for name, bench in {"ham": _lesions(HAM), "isic": _lesions(ISIC), "aid": _scenes()}.items():
-        done = known["floors"].setdefault(name, {})
+        done = floors.setdefault(name, {})
         left = [features for features in bench.features if features not in done]
         if not left:
             continue
@@ -203,32 +205,44 @@ def main() -> None:
                 for figure, m in bench.measures.items()
             }
             provenance = collect_provenance(seed=0, data_hash="the splits of the experiments")
-            write_json(FLOORS, {"floors": known["floors"], "provenance": provenance})
+            write_json(FLOORS, {"floors": floors, "provenance": provenance})
             print(name, features, done[features], flush=True)
-    write_text(FLOORS.with_suffix(".md"), render(known["floors"]))
+    write_text(FLOORS.with_suffix(".md"), render(floors))
 
 
-def _plain(found: Any) -> dict[str, float]:
+def _plain(found: Interval) -> Floor:
     return {name: round(getattr(found, name), 4) for name in ("value", "low", "high")}
 
 
-def render(floors: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]) -> str:
+def read_floors() -> dict[str, dict[str, dict[str, Floor]]]:
+    """Set -> features -> figure -> what was measured so far."""
+    if not FLOORS.exists():
+        return {}
+    found: dict[str, Any] = json.loads(FLOORS.read_text(encoding="utf-8"))["floors"]
+    return found
+
+
+def shown(floor: Floor) -> str:
+    """`value [low, high]`."""
+    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**floor)
+
+
+def render(floors: Mapping[str, Mapping[str, Mapping[str, Floor]]]) -> str:
     """All floors as one table."""
-    lines = [
+    words = [
         "# Floors",
         "",
         "Made by `benchmarks/floors.py`, which says what the features are. 95 % intervals over",
         "groups (evaluation noise only).",
         "",
-        "| set | features | figure | value |",
-        "|---|---|---|---|",
     ]
-    for name, by_features in sorted(floors.items()):
-        for features, figures in sorted(by_features.items()):
-            for figure, found in sorted(figures.items()):
-                value = "{value:.3f} [{low:.3f}, {high:.3f}]".format(**found)
-                lines.append(f"| {name} | {NAMES[features]} | {figure} | {value} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [name, NAMES[features], figure, shown(floor)]
+        for name, by_features in sorted(floors.items())
+        for features, figures in sorted(by_features.items())
+        for figure, floor in sorted(figures.items())
+    ]
+    return "\n".join([*words, table(["set", "features", "figure", "value"], rows), ""])
 
 
 if __name__ == "__main__":

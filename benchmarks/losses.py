@@ -14,21 +14,16 @@ Embeddings: class centre + noise, D = 128, 4 samples per class, shuffled.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_metric_learning import distances, losses, miners
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from likeness.batch import Batch
 from likeness.files import write_json
@@ -46,10 +41,9 @@ from likeness.losses import (
 )
 from likeness.mining import class_aware_attention, online_soft_mining, semi_hard
 from likeness.pairs import Pairs
-from likeness.provenance import collect_provenance
 from likeness.selection import pipeline
+from measurements import arguments, in_turns, peak_bytes, record
 
-RESULTS = Path(__file__).parent / "results" / "losses.json"
 DIM, PER_CLASS = 128, 4
 
 Scalar = Callable[[Tensor, Tensor], Tensor]
@@ -156,41 +150,6 @@ def step(call: Scalar, x: Tensor, y: Tensor) -> Callable[[], Tensor]:
     return run
 
 
-def peak_bytes(run: Callable[[], object]) -> int:
-    """Largest sum of tensor bytes held at once, beyond what there was before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        run()
-    events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
-
-
-def interleaved(runs: Sequence[Callable[[], object]], budget_s: float) -> list[dict[str, float]]:
-    """Time the runs in turn, at least 3 and at most 40 rounds, until the budget is spent."""
-    walls: list[list[float]] = [[] for _ in runs]
-    cpus: list[list[float]] = [[] for _ in runs]
-    started, rounds = time.perf_counter(), 0
-    while rounds < 3 or (rounds < 40 and time.perf_counter() - started < budget_s * len(runs)):
-        for run, wall, cpu in zip(runs, walls, cpus, strict=True):
-            before, used = time.perf_counter(), time.process_time()
-            run()
-            cpu.append(1e3 * (time.process_time() - used))
-            wall.append(1e3 * (time.perf_counter() - before))
-        rounds += 1
-    return [
-        {
-            "best_ms": min(wall),
-            "median_ms": statistics.median(wall),
-            "best_cpu_ms": min(cpu),
-            "rounds": rounds,
-        }
-        for wall, cpu in zip(walls, cpus, strict=True)
-    ]
-
-
 def measure(row: Row, count: int, seed: int, budget_s: float) -> dict[str, Any]:
     """One cell of the table: the limit, ours, theirs."""
     x, y = draw(count, seed)
@@ -201,10 +160,17 @@ def measure(row: Row, count: int, seed: int, budget_s: float) -> dict[str, Any]:
     if row.theirs is not None and count <= row.largest:
         runs["theirs"] = step(row.theirs, x, y)
     values = {name: float(run()) for name, run in runs.items()}  # the first call warms up
-    found = dict(zip(runs, interleaved(list(runs.values()), budget_s), strict=True))
-    for name, run in runs.items():
-        found[name] |= {"value": values[name], "peak_mib": peak_bytes(run) / 2**20}
-    return {"loss": row.name, "n": count, **found}
+    found: dict[str, Any] = {"loss": row.name, "n": count}
+    for name, taken in in_turns(runs, rounds=40, least=3, budget_s=budget_s * len(runs)).items():
+        found[name] = {
+            "best_ms": 1e3 * min(taken.wall_s),
+            "median_ms": 1e3 * statistics.median(taken.wall_s),
+            "best_cpu_ms": 1e3 * min(taken.cpu_s),
+            "rounds": len(taken.wall_s),
+            "value": values[name],
+            "peak_mib": peak_bytes(runs[name]) / 2**20,
+        }
+    return found
 
 
 def line(cell: dict[str, Any]) -> str:
@@ -222,18 +188,13 @@ def line(cell: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__, "losses", threads=2, seed=0)
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, 1024, 2048])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", type=float, default=0.25, help="seconds for each column")
-    parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    record = collect_provenance(seed=chosen.seed, data_hash="generated")
-    record["wait_policy"] = os.environ.get("OMP_WAIT_POLICY", "default")
-    record["load_average_at_start"] = os.getloadavg()
-    record["versions"]["pytorch-metric-learning"] = metadata.version("pytorch-metric-learning")
+    provenance = record(chosen.seed, packages=["pytorch-metric-learning"])
+    provenance["wait_policy"] = os.environ.get("OMP_WAIT_POLICY", "default")
     heads = ("gram alone", "likeness", "pytorch-metric-learning", "faster: wall, processor")
     print(" " * 36, " ".join(f"{head:24s}" for head in heads))
     cells = []
@@ -244,7 +205,7 @@ def main() -> None:
             cells.append(measure(row, count, chosen.seed, chosen.budget))
             print(line(cells[-1]), flush=True)
     setting = {"dim": DIM, "per_class": PER_CLASS, "budget_s": chosen.budget}
-    write_json(chosen.out, {"cells": cells, "provenance": record, "setting": setting})
+    write_json(chosen.out, {"cells": cells, "provenance": provenance, "setting": setting})
 
 
 if __name__ == "__main__":

@@ -18,24 +18,27 @@ noise.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results" / "map.json"
+from measurements import (
+    answered_in_child,
+    append_json,
+    arguments,
+    in_child,
+    in_turns,
+    record,
+    timed,
+    with_growth,
+)
+
 BLOCK, CLASSES, BATCH = 512, 45, 64
 CHIPS = {64: 96, 128: 256}  # side of the network's input: of the windows
 SCENES = {64: 2048, 128: 4096}  # likewise: of the scene for speed
@@ -87,23 +90,17 @@ def write_scene(path: Path, height: int, width: int) -> Path:
     return path
 
 
-def resident(field: str) -> float:
-    """VmRSS (now) or VmHWM (peak) of this process in MB."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024 / 1e6
-
-
 def growth(predictor: Any, scene: Path, folder: Path) -> dict[str, Any]:
     """Map a scene with all outputs, once."""
     from likeness_apps.remote_sensing.mapping.run import make_map
 
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts here
-    before, started = resident("VmRSS"), time.perf_counter()
-    done = make_map(predictor, scene, folder / "map.tif", gpkg=folder / "chips.gpkg")
-    wall = time.perf_counter() - started
-    return {"windows": done.windows, "wall_s": wall, "growth_mb": resident("VmHWM") - before}
+    taken, growth_mb = with_growth(
+        lambda: timed(
+            lambda: make_map(predictor, scene, folder / "map.tif", gpkg=folder / "chips.gpkg")
+        )
+    )
+    windows, wall = taken.value.windows, taken.wall_s[0]
+    return {"windows": windows, "wall_s": wall, "growth_mb": growth_mb}
 
 
 def kept_batches(predictor: Any, scene: Path, out: Path) -> list[Sequence[Any]]:
@@ -123,104 +120,77 @@ def kept_batches(predictor: Any, scene: Path, out: Path) -> list[Sequence[Any]]:
     return batches
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds of the wall clock, and of all threads' processor time."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
 def speed(predictor: Any, scene: Path, folder: Path, rounds: int) -> dict[str, Any]:
     """The network alone and the whole command in turns, on the same windows."""
     from likeness_apps.remote_sensing.mapping.run import make_map
 
-    batches = kept_batches(predictor, scene, folder / "first.tif")
-    turns: dict[str, list[float]] = defaultdict(list)
-    for turn in range(rounds):
-        network = timed(lambda: [predictor.answer(batch) for batch in batches])
-        whole = timed(partial(make_map, predictor, scene, folder / f"map-{turn}.tif"))
-        for clock, alone, all_of_it in zip(("wall", "cpu"), network, whole, strict=True):
-            turns[f"network_{clock}_s"].append(alone)
-            turns[f"whole_{clock}_s"].append(all_of_it)
-            turns[f"{clock}_whole_over_network"].append(all_of_it / alone)
-    found = {name: round(statistics.median(values), 4) for name, values in turns.items()}
-    return {"windows": sum(map(len, batches)), **found, "rounds": rounds}
+    batches, numbers = kept_batches(predictor, scene, folder / "first.tif"), count()
+    works = {
+        "network": lambda: [predictor.answer(batch) for batch in batches],
+        "whole": lambda: make_map(predictor, scene, folder / f"map-{next(numbers)}.tif"),
+    }
+    taken = in_turns(works, rounds=rounds)
+    found: dict[str, Any] = {"windows": sum(map(len, batches)), "rounds": rounds}
+    for clock in ("wall", "cpu"):
+        network, whole = (getattr(taken[name], f"{clock}_s") for name in works)
+        ratios = [all_of_it / alone for alone, all_of_it in zip(network, whole, strict=True)]
+        found[f"network_{clock}_s"] = round(statistics.median(network), 4)
+        found[f"whole_{clock}_s"] = round(statistics.median(whole), 4)
+        found[f"{clock}_whole_over_network"] = round(statistics.median(ratios), 4)
+    return found
 
 
-def work(chosen: argparse.Namespace) -> dict[str, Any]:
+def work(
+    job: str, size: int, height: int, width: int, threads: int, rounds: int, folder: str
+) -> dict[str, Any]:
     """One measurement, inside its own process."""
     import torch
 
     from likeness.inference.predictor import Predictor
 
-    torch.set_num_threads(chosen.threads)
-    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
-        folder = Path(name)
-        predictor = Predictor(
-            write_model(folder / "model", chosen.size), batch_size=BATCH, threads=chosen.threads
-        )
-        scene = write_scene(folder / "scene.tif", chosen.height, chosen.width)
-        if chosen.job == "speed":
-            found = speed(predictor, scene, folder, chosen.rounds)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        place = Path(name)
+        model = write_model(place / "model", size)
+        predictor = Predictor(model, batch_size=BATCH, threads=threads)
+        scene = write_scene(place / "scene.tif", height, width)
+        if job == "speed":
+            found = speed(predictor, scene, place, rounds)
         else:
-            inputs = torch.zeros(BATCH, 3, chosen.size, chosen.size)
-            predictor.answer(list(inputs))  # the network's own buffers
-            found = growth(predictor, scene, folder)
-    shape = {"size": chosen.size, "chip": CHIPS[chosen.size]}
-    return {"job": chosen.job, **shape, "height": chosen.height, "width": chosen.width, **found}
+            predictor.answer(list(torch.zeros(BATCH, 3, size, size)))  # the network's own buffers
+            found = growth(predictor, scene, place)
+    shape = {"size": size, "chip": CHIPS[size], "height": height, "width": width}
+    return {"job": job, **shape, **found}
 
 
-def cell(
-    job: str, size: int, height: int, width: int, chosen: argparse.Namespace
-) -> dict[str, Any]:
+def cell(job: str, size: int, height: int, width: int, **shared: Any) -> dict[str, Any]:
     """One measurement in a fresh process."""
-    options = {"job": job, "size": size, "height": height, "width": width}
-    options |= {key: getattr(chosen, key) for key in ("threads", "rounds", "folder")}
-    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # as the command line sets it
-    done = subprocess.run(
-        [sys.executable, __file__, *words],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    settings = {"job": job, "size": size, "height": height, "width": width, **shared}
+    passive = {"OMP_WAIT_POLICY": "PASSIVE"}  # as the command line sets it
+    found = in_child(__file__, settings, threads=shared["threads"], environment=passive)
     print(json.dumps(found), flush=True)
     return found
 
 
 def main() -> None:
     """Measure, print and append."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    if answered_in_child(work):
+        return
+    parser = arguments(__doc__, "map", threads=2, rounds=3)
     parser.add_argument("--only", type=int, choices=tuple(CHIPS), help="speed at this size alone")
     parser.add_argument("--heights", type=int, nargs=2, default=[4096, 12288])
     parser.add_argument("--large", action="store_true", help=f"also {LARGE} x {LARGE} pixels")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="where scenes are written")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--job", help=argparse.SUPPRESS)  # from here on: of a cell's own process
-    for name in ("size", "height", "width"):
-        parser.add_argument(f"--{name}", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.job:
-        print(json.dumps(work(chosen)))
-        return
-    from likeness.files import write_json
-    from likeness.provenance import collect_provenance
-
+    provenance = record(seed=0, threads=chosen.threads)
+    shared = {key: getattr(chosen, key) for key in ("threads", "rounds", "folder")}
     sizes = [chosen.only] if chosen.only else list(CHIPS)
-    cells = [cell("speed", size, SCENES[size], SCENES[size], chosen) for size in sizes]
+    cells = [cell("speed", size, SCENES[size], SCENES[size], **shared) for size in sizes]
     if not chosen.only:
-        cells += [cell("memory", 128, height, 4096, chosen) for height in chosen.heights]
+        cells += [cell("memory", 128, height, 4096, **shared) for height in chosen.heights]
     if chosen.large:
-        cells.append(cell("memory", 128, LARGE, LARGE, chosen))
-    record = collect_provenance(seed=0, data_hash="generated")
-    record["threads"] = chosen.threads
+        cells.append(cell("memory", 128, LARGE, LARGE, **shared))
     setting = {"classes": CLASSES, "batch_size": BATCH}
-    earlier = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.is_file() else []
-    write_json(chosen.out, [*earlier, {"cells": cells, "provenance": record, "setting": setting}])
+    append_json(chosen.out, {"cells": cells, "provenance": provenance, "setting": setting})
 
 
 if __name__ == "__main__":

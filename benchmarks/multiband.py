@@ -12,13 +12,9 @@ data; with no-data pixels there is none to state: in Pillow they spread, and it 
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -33,9 +29,8 @@ from likeness.data.dataset import ImageRows
 from likeness.data.resample import Box
 from likeness.data.transforms import Preprocessing
 from likeness.files import write_json
-from likeness.provenance import collect_provenance
+from measurements import arguments, in_turns, record
 
-RESULTS = Path(__file__).parent / "results" / "multiband.json"
 IMAGES = 32
 
 
@@ -101,25 +96,15 @@ def load_by_pillow(rows: ImageRows) -> Tensor:
 def measure(case: Case, seed: int, rounds: int) -> dict[str, Any]:
     """One cell of the table."""
     rows = draw(case, seed)
-    runs: dict[str, Callable[[ImageRows], Tensor]] = {"torch": load, "pillow": load_by_pillow}
-    ours, theirs = (run(rows) for run in runs.values())  # the first call warms up
-    walls: dict[str, list[float]] = {name: [] for name in runs}
-    cpus: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            before, used = time.perf_counter(), time.process_time()
-            run(rows)
-            cpus[name].append(time.process_time() - used)
-            walls[name].append(time.perf_counter() - before)
-    cell: dict[str, Any] = {**vars(case), "rounds": rounds}
-    cell["difference"] = None if case.holes else float((ours - theirs).abs().max())
-    for name in runs:
-        cell[name] = {
-            "best_images_per_s": IMAGES / min(walls[name]),
-            "median_images_per_s": IMAGES / statistics.median(walls[name]),
-            "best_images_per_cpu_s": IMAGES / min(cpus[name]),
-        }
-    return cell
+    runs: dict[str, Callable[[], Tensor]] = {
+        "torch": partial(load, rows),
+        "pillow": partial(load_by_pillow, rows),
+    }
+    ours, theirs = (run() for run in runs.values())  # the first call warms up
+    difference = None if case.holes else float((ours - theirs).abs().max())
+    taken = in_turns(runs, rounds=rounds)
+    speeds = {name: one.images_per_second(IMAGES) for name, one in taken.items()}
+    return {**vars(case), "rounds": rounds, "difference": difference, **speeds}
 
 
 def line(cell: dict[str, Any]) -> str:
@@ -136,14 +121,9 @@ def line(cell: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
+    chosen = arguments(__doc__, "multiband", seed=0, rounds=20).parse_args()
     torch.set_num_threads(1)
-    record = collect_provenance(seed=chosen.seed, data_hash="generated")
-    record["load_average_at_start"] = os.getloadavg()
+    provenance = record(chosen.seed)
     heads = ("best wall", "median wall", "best processor")
     print(f"{'images/s: torch, Pillow, faster':36s}", " ".join(f"{head:24s}" for head in heads))
     cells = []
@@ -151,7 +131,7 @@ def main() -> None:
         cells.append(measure(case, chosen.seed, chosen.rounds))
         print(line(cells[-1]), flush=True)
     setting = {"images": IMAGES, "augmentation": Augmentation().model_dump()}
-    write_json(chosen.out, {"cells": cells, "provenance": record, "setting": setting})
+    write_json(chosen.out, {"cells": cells, "provenance": provenance, "setting": setting})
 
 
 if __name__ == "__main__":

@@ -10,18 +10,25 @@ results/multilabel_mosaics.csv and, per test mosaic, scores in multilabel_mosaic
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from experiments import CIRCUMSTANCES, RESULTS, RunTable, circumstances
+from experiments import (
+    CIRCUMSTANCES,
+    RESULTS,
+    Experiment,
+    RunTable,
+    command_line,
+    measure_in_turns,
+)
 
-ITEMS = RESULTS / "multilabel_mosaics_items.parquet"
+if TYPE_CHECKING:
+    import pandas as pd
+
 SPEED = RESULTS / "multilabel_mosaics_speed.csv"
 
 TILE, SEEDS, EPOCHS = 64, (0, 1, 2), 16
@@ -46,38 +53,46 @@ TABLE = RunTable(
 
 
 def make_mosaics() -> Path:
-    """The mosaics and their table; made once."""
-    from likeness.data.decode import decode
+    """The mosaics and their table; made once, while other processes wait."""
+    out = TABLE.work / "mosaics"
+    with TABLE.locked():
+        if not (out / "mosaics.csv").is_file():
+            write_mosaics(out)
+    return out / "mosaics.csv"
+
+
+def write_mosaics(out: Path) -> None:
+    """Draw the mosaics of every split and write them and their table."""
+    import pandas as pd
+    from PIL import Image
+
     from likeness.data.manifest import join_labels
     from likeness_apps.remote_sensing.layouts import recognise
-
-    out = TABLE.work / "mosaics"
-    if (out / "mosaics.csv").is_file():
-        return out / "mosaics.csv"
-    from PIL import Image
 
     manifest = recognise(Path(os.environ["LIKENESS_DATA"]) / "aid")
     generator = np.random.default_rng(0)
     rows: list[dict[str, str]] = []
     for split, regions in deal_regions(manifest.table, generator).items():
-        mosaics = SPLITS[split][2]
-        for number in range(mosaics):
+        (out / split).mkdir(parents=True, exist_ok=True)
+        for number in range(SPLITS[split][2]):
             region = number % len(regions)
             tiles = draw_tiles(regions[region], generator)
-            north_west, north_east, south_west, south_east = (
-                small(decode(manifest.file(path))) for path, _ in tiles
-            )
-            north = np.concatenate([north_west, north_east], axis=1)
-            south = np.concatenate([south_west, south_east], axis=1)
-            picture = np.concatenate([north, south])
             path = f"{split}/{number:04d}.png"
-            (out / split).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(out / path)
+            Image.fromarray(mosaic([manifest.file(tile) for tile, _ in tiles])).save(out / path)
             labels = join_labels(label for _, label in tiles)
             group = f"{split}-region-{region}"
             rows.append({"path": path, "labels": labels, "split": split, "group": group})
     pd.DataFrame(rows).to_csv(out / "mosaics.csv", index=False)
-    return out / "mosaics.csv"
+
+
+def mosaic(files: list[Path]) -> np.ndarray:
+    """Four tiles, row by row from the north-west."""
+    from likeness.data.decode import decode
+
+    north_west, north_east, south_west, south_east = (small(decode(file)) for file in files)
+    north = np.concatenate([north_west, north_east], axis=1)
+    south = np.concatenate([south_west, south_east], axis=1)
+    return np.concatenate([north, south])
 
 
 def deal_regions(
@@ -129,6 +144,8 @@ def small(tile_HWC: np.ndarray) -> np.ndarray:
 
 def train_arm(arm: str, seed: int, epochs: int, run: Path) -> pd.DataFrame:
     """Train one arm; the log of epochs."""
+    import pandas as pd
+
     from likeness_apps.remote_sensing.domain import DOMAIN
     from likeness_apps.shell.train import train
 
@@ -151,12 +168,14 @@ def train_arm(arm: str, seed: int, epochs: int, run: Path) -> pd.DataFrame:
     return pd.read_csv(run / "logs" / "epochs.csv")
 
 
-def run_one(arm: str, seed: int) -> None:
+def run_one(arm: str, seed: str) -> None:
     """Train and test one arm with one seed, and record it."""
-    TABLE.record({"arm": arm, "seed": seed}, lambda: _train_and_test(arm, seed))
+    TABLE.record({"arm": arm, "seed": seed}, lambda: _train_and_test(arm, int(seed)))
 
 
 def _train_and_test(arm: str, seed: int) -> dict[str, Any]:
+    import pandas as pd
+
     from likeness.data.manifest import label_matrix
     from likeness.evaluation.retrieval import retrieval
     from likeness_apps.remote_sensing.domain import DOMAIN
@@ -185,97 +204,31 @@ def _train_and_test(arm: str, seed: int) -> dict[str, Any]:
 
 def _record_items(arm: str, seed: int, truth: pd.DataFrame, per_query: dict[str, Any]) -> None:
     kept = truth[["path", "group"]].assign(**{name: per_query[name] for name in MEASURES})
-    TABLE.keep_items(ITEMS, {"arm": arm, "seed": seed}, kept)
+    TABLE.keep_items(TABLE.items(), {"arm": arm, "seed": seed}, kept)
 
 
-def measure_speed(rounds: int) -> None:
-    """Seconds of an epoch of every arm in turn, several rounds; all recorded."""
-    rows = []
-    for number in range(1, rounds + 1):
-        for arm in ARMS:
-            run = TABLE.work / f"speed-{arm}"
-            shutil.rmtree(run, ignore_errors=True)
-            seconds = float(train_arm(arm, 0, 2, run)["seconds"].iloc[-1])
-            rows.append({"arm": arm, "round": number, "seconds": seconds} | circumstances())
-            print(rows[-1], flush=True)
-    pd.DataFrame(rows).to_csv(SPEED, index=False)
+JOBS = [(arm, str(seed)) for seed in SEEDS for arm in ARMS]
+EXPERIMENT = Experiment(TABLE, JOBS, run_one, processes=1)
 
 
-def summarise() -> None:
-    """The tables of the recorded runs, on the screen and in results/."""
-    from likeness.evaluation.resampling import (
-        Bootstrap,
-        holm,
-        mean_of_sums,
-        mean_sums,
-        two_level_difference,
-    )
-
-    runs, items = pd.read_csv(TABLE.path), pd.read_parquet(ITEMS)
-    done = runs[runs["status"] == "done"]
-    lines = [
-        "# Multi-label mosaics: results",
-        "",
-        "Protocol: `benchmarks/multilabel_mosaics.md`. Means over seeds.",
-        "",
-        "| triplets | seeds | WMAP@20 | nDCG@20 | ACG@20 | mAP | F1@20 | s/epoch | to 95 % |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    speed = pd.read_csv(SPEED) if SPEED.exists() else None
-    for arm in ARMS:
-        part = done[done["arm"] == arm]
-        values = " | ".join(f"{part[name].mean():.4f}" for name in MEASURES)
-        source = (
-            part["seconds_per_epoch"] if speed is None else speed[speed["arm"] == arm]["seconds"]
-        )
-        last = f"{source.median():.1f} | {part['epoch_95'].median():.0f}"
-        lines.append(f"| {arm} | {len(part)} | {values} | {last} |")
-    rows: list[tuple[str, Any]] = []
-    for other in ("random", "all"):
-        for name in ("wap@20", "ndcg@20"):
-            first, second = (
-                [
-                    mean_sums(p[name].to_numpy(), p["group"].to_numpy(dtype=str))
-                    for p in _by_seed(items, arm)
-                ]
-                for arm in ("informative", other)
-            )
-            found = two_level_difference(
-                first, second, mean_of_sums, Bootstrap(replicates=2000, seed=0), shared_groups=True
-            )
-            rows.append((f"informative - {other}, {name}", found))
-    lines += ["", "| comparison | difference | 95 % interval | p (Holm) |", "|---|---|---|---|"]
-    for (name, found), p in zip(rows, holm([f.p_value for _, f in rows]), strict=True):
-        bounds = f"[{found.low:+.4f}, {found.high:+.4f}]"
-        lines.append(f"| {name} | {found.value:+.4f} | {bounds} | {p:.3g} |")
-    text = "\n".join(lines) + "\n"
-    (RESULTS / "multilabel_mosaics_summary.md").write_text(text, encoding="utf-8")
-    print(text)
+def speed_of(arm: str) -> dict[str, Any]:
+    """Seconds of the second of two epochs."""
+    run = TABLE.work / f"speed-{arm}"
+    shutil.rmtree(run, ignore_errors=True)
+    return {"seconds": float(train_arm(arm, 0, 2, run)["seconds"].iloc[-1])}
 
 
-def _by_seed(items: pd.DataFrame, arm: str) -> list[pd.DataFrame]:
-    chosen = items[items["arm"] == arm].sort_values("path")
-    return [chosen[chosen["seed"] == seed] for seed in SEEDS]
+def speed() -> None:
+    """Seconds of an epoch of every arm, in turns; the machine idle."""
+    measure_in_turns(SPEED, ARMS, speed_of)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=("mosaics", "run", "speed", "summary"))
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    if options.command == "mosaics":
-        print(make_mosaics())
-    elif options.command == "run":
-        for seed in SEEDS:
-            for arm in ARMS:
-                if (arm, str(seed)) not in TABLE.finished():
-                    print(f"{arm}, seed {seed}", flush=True)
-                    run_one(arm, seed)
-    elif options.command == "speed":
-        measure_speed(options.rounds)
-    else:
-        summarise()
+def summary() -> None:
+    """Tables from the recorded runs."""
+    from multilabel_mosaics_summary import summarise
+
+    summarise()
 
 
 if __name__ == "__main__":
-    main()
+    command_line(EXPERIMENT, __file__, __doc__, {"speed": speed, "summary": summary})

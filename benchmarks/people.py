@@ -11,7 +11,6 @@ temporary folder, best in memory.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import CIRCUMSTANCES, RESULTS, RunTable, run_side_by_side
+from experiments import CIRCUMSTANCES, Experiment, RunTable, Words, command_line
 from people_arms import ARMS, FLOOR, ask_floor, ask_network, set_up_arm, train
 
 if TYPE_CHECKING:
@@ -65,9 +64,9 @@ class Study:
     @property
     def items(self) -> Path:
         """What every query found."""
-        return RESULTS / f"people_{self.name}_items.parquet"
+        return TABLE.items(self.name)
 
-    def jobs(self) -> list[tuple[str, str, str]]:
+    def jobs(self) -> list[Words]:
         """Study, run and share of what one process does, run by run, so that arms stay paired."""
         return [
             (self.name, str(run), str(share)) for run in range(self.runs) for share in self.shares
@@ -156,43 +155,30 @@ def arms_of(share: int) -> list[str]:
     return [*ARMS, FLOOR] if share == 0 else list(ARMS)
 
 
-def run_job(study: Study, run: int, share: int) -> None:
-    """Record what is left of one run and share: all arms on the same tracklets."""
+def rows_of(job: Words) -> list[Words]:
+    """The runs of a job: all arms on the same tracklets."""
+    return [(*job, arm) for arm in arms_of(int(job[2]))]
+
+
+def run_job(study: str, run: str, share: str) -> None:
+    """Record what is left of one run and share."""
     done = TABLE.finished()
-    for arm in arms_of(share):
-        if (study.name, str(run), str(share), arm) not in done:
-            known = {"study": study.name, "run": run, "share": share, "arm": arm}
-            TABLE.record(known, partial(measure, study, run, share, arm))
+    for *_, arm in rows_of((study, run, share)):
+        if (study, run, share, arm) not in done:
+            known = {"study": study, "run": run, "share": share, "arm": arm}
+            TABLE.record(known, partial(measure, STUDIES[study], int(run), int(share), arm))
 
 
-def jobs_left(studies: list[str]) -> list[tuple[str, str, str]]:
-    """The jobs that lack a finished run of some arm."""
-    done = TABLE.finished()
-    jobs = [job for name in studies for job in STUDIES[name].jobs()]
-    return [job for job in jobs if any((*job, arm) not in done for arm in arms_of(int(job[2])))]
+JOBS = [job for study in STUDIES.values() for job in study.jobs()]
+EXPERIMENT = Experiment(TABLE, JOBS, run_job, rows_of)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    every = commands.add_parser("run")
-    every.add_argument("--jobs", type=int, default=2)
-    every.add_argument("--studies", nargs="+", choices=sorted(STUDIES), default=list(STUDIES))
-    one = commands.add_parser("one")
-    one.add_argument("study", choices=sorted(STUDIES))
-    one.add_argument("run", type=int)
-    one.add_argument("share", type=int, choices=SHARES)
-    commands.add_parser("summary")
-    options = parser.parse_args()
-    if options.command == "run":
-        run_side_by_side(__file__, jobs_left(options.studies), options.jobs)
-    elif options.command == "one":
-        run_job(STUDIES[options.study], options.run, options.share)
-    else:
-        from people_summary import summarise
+def summary() -> None:
+    """Tables from the recorded runs."""
+    from people_summary import summarise
 
-        summarise()
+    summarise()
 
 
 if __name__ == "__main__":
-    main()
+    command_line(EXPERIMENT, __file__, __doc__, {"summary": summary})

@@ -10,36 +10,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from experiments import HERE, RESULTS, between, marks, shown, total_of_runs
-from likeness.evaluation.resampling import (
-    Bootstrap,
-    Interval,
-    Statistic,
-    holm,
-    interval,
-    mean_of_sums,
-    paired_difference,
-    two_level_difference,
-    two_level_interval,
-)
-from people import (
-    GENERATED,
-    ITEMS,
-    PKU,
-    SHARES,
-    STUDIES,
-    TABLE,
-    Study,
-    wrong_tracklets,
-)
+from experiments import RESULTS, ROOT
+from likeness.evaluation.resampling import Statistic, mean_of_sums
+from people import GENERATED, ITEMS, PKU, SHARES, STUDIES, TABLE, Study, wrong_tracklets
 from people_arms import ARMS, FLOOR
+from summaries import (
+    NOT_RUN,
+    Block,
+    Compared,
+    difference_heads,
+    difference_rows,
+    over_runs,
+    paired_over_runs,
+    publish,
+    read_items,
+    section,
+    shown,
+    table,
+    total_of_runs,
+)
 
-BOOTSTRAP = Bootstrap(replicates=2000, seed=0)
 NAMES = {
     "a": "(a) contrastive",
     "b": "(b) contrastive, soft mining (OSM)",
@@ -54,10 +48,9 @@ TRAINED = 48  # tracklets of a training half of PKU-Reid
 MEASURES = {"mAP": "ap", "rank-1": "cmc@1"}  # title -> column of the items
 CLEAN = ("ba", "ca", "da", "de", "df")  # first arm minus second, no wrong identities
 ROBUST = ("ca", "cb", "da", "db")  # what wrong identities cost the first minus the second
-MARKS = marks("people", "benchmarks/people.py summary")
 SUMMARY = RESULTS / "people_summary.md"
-MANUAL = HERE.parent / "docs" / "person-reid.md"
-NOT_RUN = "not run yet"
+MANUAL = ROOT / "docs" / "person-reid.md"
+BLOCK = Block(MANUAL, "people", "benchmarks/people.py summary")
 
 
 @dataclass(frozen=True)
@@ -115,23 +108,17 @@ def lost_per_tenth(sums_RF: np.ndarray) -> np.ndarray:
 
 def read_recorded() -> Recorded:
     """What was recorded so far."""
-    runs = pd.read_csv(TABLE.path) if TABLE.path.exists() else pd.DataFrame(columns=TABLE.columns)
-    return Recorded(runs, {study.name: _read_items(study.items) for study in STUDIES.values()})
-
-
-def _read_items(path: Path) -> pd.DataFrame:
-    empty = pd.DataFrame(columns=["arm", "run", "share", *ITEMS])
-    return pd.read_parquet(path) if path.exists() else empty
+    columns = ("arm", "run", "share", *ITEMS)
+    items = {study.name: read_items(study.items, columns) for study in STUDIES.values()}
+    return Recorded(TABLE.read(), items)
 
 
 def summarise() -> None:
     """Write the summary beside the table, and its first part into the manual."""
     recorded = read_recorded()
     head = render_head(recorded)
-    text = render(recorded, head)
-    SUMMARY.write_text(text, encoding="utf-8")
-    MANUAL.write_text(between(MANUAL.read_text(encoding="utf-8"), MARKS, head), encoding="utf-8")
-    print(text)
+    publish(SUMMARY, render(recorded, head))
+    BLOCK.write(head)
 
 
 def render(recorded: Recorded, head: str) -> str:
@@ -163,16 +150,15 @@ def render_head(recorded: Recorded) -> str:
 
 def render_table(items: pd.DataFrame, study: Study, figures: Sequence[Figure]) -> str:
     """One row per arm, means over runs with 95 % intervals over runs and people."""
-    titles = " | ".join(figure.title for figure in figures)
-    lines = [f"| {TITLES[study.name]} | runs | {titles} |", "|---" * (len(figures) + 2) + "|"]
+    rows = []
     for arm in (*ARMS, FLOOR):
         found = [estimate(items, study, arm, figure) for figure in figures]
-        if found[0] is None:
-            lines.append(f"| {NAMES[arm]} | {NOT_RUN} |" + " |" * len(figures))
-            continue
-        cells = " | ".join("" if one is None else shown(one[1]) for one in found)
-        lines.append(f"| {NAMES[arm]} | {found[0][0]} of {study.runs} | {cells} |")
-    return "\n".join(lines)
+        cells = [NOT_RUN]
+        if found[0] is not None:
+            cells = [f"{found[0][0]} of {study.runs}"]
+            cells += ["" if one is None else shown(one[1]) for one in found]
+        rows.append([NAMES[arm], *cells])
+    return table([TITLES[study.name], "runs", *(figure.title for figure in figures)], rows)
 
 
 def runs_of(items: pd.DataFrame, arm: str, figure: Figure) -> set[int]:
@@ -203,80 +189,63 @@ def sums_of(
     return found
 
 
-def estimate(
-    items: pd.DataFrame, study: Study, arm: str, figure: Figure
-) -> tuple[int, Interval] | None:
-    """How many runs an arm has, and its figure; the interval of one run is evaluation noise."""
+def estimate(items: pd.DataFrame, study: Study, arm: str, figure: Figure) -> Compared | None:
+    """The figure of an arm over its runs; None without one."""
     runs = sorted(runs_of(items, arm, figure))
     if not runs:
         return None
     sums = sums_of(items, study, arm, figure, runs)
-    if len(runs) == 1:
-        return 1, interval(sums[0], figure.statistic, BOOTSTRAP)
-    shared = study.shared_people
-    return len(runs), two_level_interval(sums, figure.statistic, BOOTSTRAP, shared_groups=shared)
+    return len(runs), over_runs(sums, figure.statistic, shared_groups=study.shared_people)
 
 
-def difference(
-    items: pd.DataFrame, study: Study, pair: str, figure: Figure
-) -> tuple[int, Interval] | None:
-    """How many runs both arms have, and the first arm minus the second over these."""
+def difference(items: pd.DataFrame, study: Study, pair: str, figure: Figure) -> Compared | None:
+    """The first arm minus the second over the runs that both have; None without one."""
     runs = sorted(set.intersection(*(runs_of(items, arm, figure) for arm in pair)))
     if not runs:
         return None
     first, second = (sums_of(items, study, arm, figure, runs) for arm in pair)
-    if len(runs) == 1:
-        return 1, paired_difference(first[0], second[0], figure.statistic, BOOTSTRAP)
-    found = two_level_difference(
-        first, second, figure.statistic, BOOTSTRAP, shared_groups=study.shared_people
-    )
+    shared = study.shared_people
+    found = paired_over_runs(first, second, figure.statistic, shared_groups=shared)
     return len(runs), found
 
 
 def render_differences(recorded: Recorded) -> str:
     """The claims of the protocol, Holm-corrected over those of one study and measure."""
-    lines = [
-        "## Paired differences",
-        "",
-        "95 % intervals by two-level bootstrap, 2,000 replicates: halves, then people, the same",
-        "people in all halves of a replicate; generated sets, then people. Claims are about mAP;",
-        "rank-1 is shown beside them. A negative difference of what is lost speaks for the first",
-        "arm. A row of one run covers evaluation noise only: no claim.",
-        "",
-        "| comparison | runs | difference | 95 % interval | p (Holm) |",
-        "|---|---|---|---|---|",
-    ]
+    rows: list[list[str]] = []
     for title in MEASURES:
         clean, lost = mean_at(title, 0), cost(title)
         wanted = [*product([clean], CLEAN), *product([lost], ROBUST)]
-        lines += _differences(recorded.items[PKU.name], PKU, wanted)
-        lines += _differences(recorded.items[GENERATED.name], GENERATED, wanted[: len(CLEAN)])
-    return "\n".join(lines)
+        rows += _differences(recorded.items[PKU.name], PKU, wanted)
+        rows += _differences(recorded.items[GENERATED.name], GENERATED, wanted[: len(CLEAN)])
+    return section(
+        "Paired differences",
+        "95 % intervals by two-level bootstrap, 2,000 replicates: halves, then people, the same\n"
+        "people in all halves of a replicate; generated sets, then people. Claims are about mAP;\n"
+        "rank-1 is shown beside them. A negative difference of what is lost speaks for the first\n"
+        "arm. A row of one run covers evaluation noise only: no claim.",
+        table(difference_heads(), rows),
+    )
 
 
 def _differences(
     items: pd.DataFrame, study: Study, wanted: Sequence[tuple[Figure, str]]
-) -> list[str]:
-    rows: list[tuple[str, int, Interval]] = []
-    for figure, pair in wanted:
-        found = difference(items, study, pair, figure)
-        if found is not None:
-            rows.append((f"{study.name}: ({pair[0]}) - ({pair[1]}), {figure.title}", *found))
-    if not rows:
-        return [f"| {study.name}, {wanted[0][0].title} | {NOT_RUN} | | | |"]
-    corrected = holm([1.0 if row.p_value is None else row.p_value for _, _, row in rows])
-    return [
-        f"| {title} | {runs} | {row.value:+.4f} | [{row.low:+.4f}, {row.high:+.4f}] | {p:.3g} |"
-        for (title, runs, row), p in zip(rows, corrected, strict=True)
+) -> list[list[str]]:
+    found = [
+        (
+            f"{study.name}: ({pair[0]}) - ({pair[1]}), {figure.title}",
+            difference(items, study, pair, figure),
+        )
+        for figure, pair in wanted
     ]
+    return difference_rows(found) or [[f"{study.name}, {wanted[0][0].title}", NOT_RUN]]
 
 
 def render_directions(recorded: Recorded) -> str:
     """PKU-Reid without wrong identities, by the camera that asks."""
     items = recorded.items[PKU.name]
-    lines = ["## PKU-Reid by direction, no wrong identities", ""]
     figures = [mean_at(title, 0) for title in MEASURES]
+    parts = []
     for asking, asked in (("1", "2"), ("2", "1")):
-        lines += [f"Camera {asking} asks camera {asked}:", ""]
-        lines += [render_table(items[items["camera"] == asking], PKU, figures), ""]
-    return "\n".join(lines).rstrip()
+        parts.append(f"Camera {asking} asks camera {asked}:")
+        parts.append(render_table(items[items["camera"] == asking], PKU, figures))
+    return section("PKU-Reid by direction, no wrong identities", *parts)

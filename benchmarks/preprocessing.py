@@ -12,9 +12,7 @@ processor time and the wall clock of all images together, in the best of the rou
 
 from __future__ import annotations
 
-import argparse
 import os
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,9 +33,8 @@ from likeness.data.steps import (
 )
 from likeness.data.transforms import Preprocessing
 from likeness.files import write_json
-from likeness.provenance import collect_provenance
+from measurements import arguments, in_turns, record
 
-RESULTS = Path(__file__).parent / "results" / "preprocessing.json"
 FOLDERS = ("ham10000/HAM10000_images", "isic2017/ISIC-2017_Training_Data")
 STEPS: tuple[Step, ...] = (CropDarkBorder(), RemoveDarkLines(), ShadesOfGrey())
 TALL = 450  # pixels, of the originals of HAM10000
@@ -104,29 +101,19 @@ def effects(images: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
 
 def measure(timed: dict[str, Work], images: int, rounds: int) -> dict[str, dict[str, float]]:
     """Images per second by name."""
-    best = dict.fromkeys(timed, (np.inf, np.inf))
-    for _ in range(rounds):
-        for name, work in timed.items():
-            wall, used = time.perf_counter(), time.process_time()
-            work()
-            new = (time.process_time() - used, time.perf_counter() - wall)
-            best[name] = (min(best[name][0], new[0]), min(best[name][1], new[1]))
     return {
-        name: {"images_per_cpu_s": images / cpu, "images_per_s": images / wall}
-        for name, (cpu, wall) in best.items()
+        name: {
+            "images_per_cpu_s": images / min(taken.cpu_s),
+            "images_per_s": images / min(taken.wall_s),
+        }
+        for name, taken in in_turns(timed, rounds=rounds).items()
     }
 
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--images", type=int, default=40, help="of each set")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
-    record = collect_provenance(seed=chosen.seed, data_hash="ham10000, isic2017")
-    record["load_average_at_start"] = os.getloadavg()
+    chosen = arguments(__doc__, "preprocessing", images=40, rounds=3, seed=0).parse_args()
+    provenance = record(chosen.seed, data="ham10000, isic2017")
     root = Path(os.environ["LIKENESS_DATA"])
     sets: dict[str, Any] = {}
     for folder in FOLDERS:
@@ -142,7 +129,7 @@ def main() -> None:
         for name, cell in speeds.items():
             print(f"{folder.split('/')[0]:10s} {name:28s} {cell['images_per_cpu_s']:8.0f} images/s")
     setting = {"images": chosen.images, "steps": [step.model_dump() for step in STEPS]}
-    write_json(chosen.out, {"sets": sets, "provenance": record, "setting": setting})
+    write_json(chosen.out, {"sets": sets, "provenance": provenance, "setting": setting})
 
 
 if __name__ == "__main__":

@@ -22,12 +22,7 @@ numbers first, then speed.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import subprocess
-import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +30,17 @@ import numpy as np
 import pandas as pd
 
 import torchreid_rank
-from evaluation import resident
+from measurements import (
+    answered_in_child,
+    append_json,
+    arguments,
+    in_child,
+    in_turns,
+    must_agree,
+    record,
+    with_growth,
+)
 
-RESULTS = Path(__file__).parent / "results" / "query_gallery.json"
 SIDES = ("ranking", "score", "torchreid_python", "torchreid_cython")
 AT = (1, 5, 10, 20)
 CAMERAS, DISTRACTORS = 6, 0.27  # of MARS
@@ -92,62 +95,40 @@ def theirs(
     return {**{f"cmc@{k}": float(cmc[k - 1]) for k in AT}, "map": float(mean_ap)}
 
 
-def work(chosen: argparse.Namespace) -> dict[str, Any]:
-    """One cell, inside its own process."""
-    import torch
-
-    torch.set_num_threads(chosen.threads)
-    peer = None
-    if chosen.side.startswith("torchreid"):
-        peer = torchreid_rank.load(chosen.torchreid, cython=chosen.side.endswith("cython"))
-
-    def run(features_ND: np.ndarray, table: pd.DataFrame) -> dict[str, float]:
-        if peer is not None:
-            return theirs(peer, features_ND, table)
-        return ours(features_ND, table, whole=chosen.side == "score")
-
-    queries, gallery = _counts(chosen.size)
-    data = draw(queries, gallery, chosen.dim, chosen.seed)
-    run(*draw(60, 300, chosen.dim, chosen.seed))
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts here
-    before = resident("VmRSS")
-    times: list[float] = []
-    while len(times) < chosen.rounds and sum(times) < chosen.budget:
-        started = time.perf_counter()
-        values = run(*data)
-        times.append(time.perf_counter() - started)
+def work(
+    side: str, size: str, dim: int, seed: int, rounds: int, budget: float, torchreid: str
+) -> dict[str, Any]:
+    """One side of a cell, inside its own process."""
+    if side.startswith("torchreid"):
+        peer = torchreid_rank.load(Path(torchreid), cython=side.endswith("cython"))
+        run, version = partial(theirs, peer), peer.version
+    else:
+        run, version = partial(ours, whole=side == "score"), "likeness"
+    queries, gallery = map(int, size.split("x"))
+    data = draw(queries, gallery, dim, seed)
+    run(*draw(60, 300, dim, seed))
+    whole = {side: partial(run, *data)}
+    taken, growth_mb = with_growth(lambda: in_turns(whole, rounds=rounds, budget_s=budget)[side])
     return {
-        "best_s": min(times),
-        "rounds": len(times),
-        "growth_mb": resident("VmHWM") - before,
-        "version": peer.version if peer else "likeness",
-        "values": values,
+        "best_s": min(taken.wall_s),
+        "rounds": len(taken.wall_s),
+        "growth_mb": growth_mb,
+        "version": version,
+        "values": taken.value,
     }
 
 
-def cell(size: str, dim: int, sides: list[str], chosen: argparse.Namespace) -> dict[str, Any]:
+def cell(size: str, dim: int, sides: list[str], threads: int, **shared: Any) -> dict[str, Any]:
     """All sides of one cell, each in a fresh process."""
-    found: dict[str, Any] = {"size": size, "dim": dim, "sides": {}}
-    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    found: dict[str, Any] = {}
     for side in sides:
-        options = {"side": side, "size": size, "dim": dim}
-        options |= {key: getattr(chosen, key) for key in _PASSED}
-        words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-        done = subprocess.run(
-            [sys.executable, __file__, *words],
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **dict.fromkeys(pools, str(chosen.threads))},
+        settings = {"side": side, "size": size, "dim": dim, **shared}
+        found[side] = in_child(__file__, settings, threads=threads)
+        print(line(size, dim, side, found[side]), flush=True)
+        must_agree(
+            found["ranking"]["values"], found[side]["values"], AGREE, f"{side}, {size} x {dim}"
         )
-        found["sides"][side] = json.loads(done.stdout.splitlines()[-1])
-        print(line(size, dim, side, found["sides"][side]), flush=True)
-    for side, part in found["sides"].items():
-        for name, value in part["values"].items():
-            gap = abs(value - found["sides"]["ranking"]["values"][name])
-            if not gap < AGREE:
-                raise SystemExit(f"{name} of {side} differs by {gap} at {size} x {dim}")
-    return found
+    return {"size": size, "dim": dim, "sides": found}
 
 
 def line(size: str, dim: int, side: str, part: dict[str, Any]) -> str:
@@ -157,49 +138,29 @@ def line(size: str, dim: int, side: str, part: dict[str, Any]) -> str:
     return f"{shown} {part['growth_mb']:7.0f} MB  {figures}"
 
 
-def _counts(size: str) -> tuple[int, int]:
-    queries, gallery = size.split("x")
-    return int(queries), int(gallery)
-
-
-_PASSED = ("seed", "threads", "rounds", "budget", "torchreid")
-
-
 def main() -> None:
     """Measure, print and append."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    if answered_in_child(work):
+        return
+    parser = arguments(__doc__, "query_gallery", threads=2, seed=0, rounds=5)
     parser.add_argument("--torchreid", type=Path, required=True, help="an unpacked torchreid")
     parser.add_argument("--sizes", nargs="+", default=["1980x12180"], help="queries x gallery")
     parser.add_argument("--dims", type=int, nargs="+", default=[128, 1024])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--budget", type=float, default=10.0, help="seconds for the rounds of a cell"
-    )
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--side", help=argparse.SUPPRESS)  # a cell's own process
-    parser.add_argument("--size", help=argparse.SUPPRESS)
-    parser.add_argument("--dim", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--budget", type=float, default=10.0, help="seconds for a cell's rounds")
     chosen = parser.parse_args()
-    if chosen.side:
-        print(json.dumps(work(chosen)))
-        return
-    from likeness.files import write_json
-    from likeness.provenance import collect_provenance, record_as
+    from likeness.provenance import record_as
 
     built = torchreid_rank.has_cython(chosen.torchreid)
     sides = [side for side in SIDES if built or side != "torchreid_cython"]
     record_as(chosen.torchreid, "TORCHREID")
-    record = collect_provenance(seed=chosen.seed, data_hash="generated")
-    record["threads"] = chosen.threads
-    cells = [cell(size, dim, sides, chosen) for size in chosen.sizes for dim in chosen.dims]
-    for side in sides:
-        if side.startswith("torchreid"):
-            record["versions"][side] = cells[0]["sides"][side]["version"]
-    earlier = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.is_file() else []
+    provenance = record(chosen.seed, threads=chosen.threads)
+    shared = {key: getattr(chosen, key) for key in ("threads", "seed", "rounds", "budget")}
+    shared["torchreid"] = str(chosen.torchreid)
+    cells = [cell(size, dim, sides, **shared) for size in chosen.sizes for dim in chosen.dims]
+    peers = [side for side in sides if side.startswith("torchreid")]
+    provenance["versions"] |= {side: cells[0]["sides"][side]["version"] for side in peers}
     setting = {"rounds": chosen.rounds, "budget_s": chosen.budget, "cython_built": built}
-    write_json(chosen.out, [*earlier, {"cells": cells, "provenance": record, "setting": setting}])
+    append_json(chosen.out, {"cells": cells, "provenance": provenance, "setting": setting})
 
 
 if __name__ == "__main__":

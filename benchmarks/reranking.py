@@ -19,20 +19,23 @@ Features: 256 numbers, unit length, a centre per identity + noise; about twelve 
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import re
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results" / "reranking.json"
+from measurements import (
+    Rounds,
+    answered_in_child,
+    append_json,
+    arguments,
+    in_child,
+    record,
+    timed,
+    with_growth,
+)
+
 DIM, PER_IDENTITY, WARM_UP, KEPT = 256, 12, 500, 100
 
 
@@ -46,27 +49,20 @@ def draw(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return rows_ND[: count // 8], rows_ND[count // 8 :]
 
 
-def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """What `work` returns, and what it took."""
-    started, used = time.perf_counter(), time.process_time()
-    found = work()
-    return found, {"s": time.perf_counter() - started, "cpu_s": time.process_time() - used}
-
-
-def ours(query_QD: np.ndarray, gallery_GD: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+def ours(query_QD: np.ndarray, gallery_GD: np.ndarray) -> tuple[dict[str, Rounds], np.ndarray]:
     """Times, and the distances of the first queries."""
     from likeness.search.reciprocal import ReciprocalSearch
 
-    search, prepare = timed(lambda: ReciprocalSearch(query_QD, gallery_GD))
-    kept = min(KEPT, len(gallery_GD))
-    _, answer = timed(lambda: search.nearest(kept))
+    prepare = timed(lambda: ReciprocalSearch(query_QD, gallery_GD))
+    search: ReciprocalSearch = prepare.value
+    answer = timed(lambda: search.nearest(min(KEPT, len(gallery_GD))))
     return {"prepare": prepare, "answer": answer}, search.distances(slice(0, 20))
 
 
-def dense(query_QD: np.ndarray, gallery_GD: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+def dense(query_QD: np.ndarray, gallery_GD: np.ndarray) -> tuple[dict[str, Rounds], np.ndarray]:
     """The same by full matrices."""
-    final_QG, whole = timed(lambda: dense_distances(query_QD, gallery_GD))
-    return {"answer": whole}, final_QG[:20]
+    answer = timed(lambda: dense_distances(query_QD, gallery_GD))
+    return {"answer": answer}, answer.value[:20]
 
 
 def dense_distances(
@@ -104,93 +100,61 @@ def mutual(lists_NN: np.ndarray, item: int, k: int) -> np.ndarray:
     return np.asarray(listed[(lists_NN[listed, : k + 1] == item).any(axis=1)])
 
 
-def resident(field: str) -> float:
-    """VmRSS (now) or VmHWM (peak) of this process in MB."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024 / 1e6
+SIDES = {"ours": ours, "dense": dense}
 
 
-def work(chosen: argparse.Namespace) -> dict[str, Any]:
-    """One cell, inside its own process."""
-    import torch
-
-    torch.set_num_threads(chosen.threads)
-    run = ours if chosen.side == "ours" else dense
-    query_QD, gallery_GD = draw(chosen.items, chosen.seed)
-    run(*draw(min(WARM_UP, chosen.items), chosen.seed))
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts here
-    before = resident("VmRSS")
-    times, first_QG = run(query_QD, gallery_GD)
-    found: dict[str, Any] = {"items": chosen.items, "queries": len(query_QD), **times}
-    found["growth_mb"] = resident("VmHWM") - before
-    if chosen.keep:
-        np.save(chosen.keep, first_QG)
-    return found
+def work(side: str, items: int, seed: int, keep: str) -> dict[str, Any]:
+    """One cell, inside its own process; the first distances go into the file `keep`."""
+    query_QD, gallery_GD = draw(items, seed)
+    SIDES[side](*draw(min(WARM_UP, items), seed))
+    (taken, first_QG), growth_mb = with_growth(lambda: SIDES[side](query_QD, gallery_GD))
+    np.save(keep, first_QG)
+    seconds = {name: {"s": one.wall_s[0], "cpu_s": one.cpu_s[0]} for name, one in taken.items()}
+    found = {"side": side, "items": items, "queries": len(query_QD), **seconds}
+    return found | {"growth_mb": growth_mb}
 
 
-def cell(side: str, items: int, chosen: argparse.Namespace, keep: Path) -> dict[str, Any]:
+def cell(side: str, items: int, seed: int, keep: Path, threads: int) -> dict[str, Any]:
     """One side at one size, in a fresh process."""
-    options = {"side": side, "items": items, "seed": chosen.seed, "threads": chosen.threads}
-    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    done = subprocess.run(
-        [sys.executable, __file__, *words, "--keep", str(keep)],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **dict.fromkeys(pools, str(chosen.threads))},
-    )
-    found: dict[str, Any] = {"side": side, **json.loads(done.stdout)}
-    parts = [f"{name} {found[name]['s']:.1f} s ({found[name]['cpu_s']:.1f} s cpu)"
-             for name in ("prepare", "answer") if name in found]  # fmt: skip
-    print(
-        f"{side:6s} {items:6d} items  {', '.join(parts)}  {found['growth_mb']:.0f} MB", flush=True
-    )
+    settings = {"side": side, "items": items, "seed": seed, "keep": str(keep)}
+    found = in_child(__file__, settings, threads=threads)
+    parts = [
+        f"{name} {found[name]['s']:.1f} s ({found[name]['cpu_s']:.1f} s cpu)"
+        for name in ("prepare", "answer")
+        if name in found
+    ]
+    shown = f"{side:6s} {items:6d} items  {', '.join(parts)}  {found['growth_mb']:.0f} MB"
+    print(shown, flush=True)
     return found
 
 
-def compare(folder: Path, chosen: argparse.Namespace) -> dict[str, Any]:
+def compare(folder: Path, items: int, seed: int, threads: int) -> dict[str, Any]:
     """Both sides at the size that both can hold; they must agree."""
-    sides = {side: folder / f"{side}.npy" for side in ("ours", "dense")}
-    cells = {side: cell(side, chosen.dense, chosen, keep) for side, keep in sides.items()}
-    gap = float(np.abs(np.load(sides["ours"]) - np.load(sides["dense"])).max())
+    kept = {side: folder / f"{side}.npy" for side in SIDES}
+    cells = [cell(side, items, seed, keep, threads) for side, keep in kept.items()]
+    gap = float(np.abs(np.load(kept["ours"]) - np.load(kept["dense"])).max())
     if not gap < 1e-5:
-        raise SystemExit(f"the distances differ by {gap} at {chosen.dense} items")
-    return {"cells": list(cells.values()), "largest_difference": gap}
+        raise SystemExit(f"the distances differ by {gap} at {items} items")
+    return {"cells": cells, "largest_difference": gap}
 
 
 def main() -> None:
     """Measure, print and append."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    if answered_in_child(work):
+        return
+    parser = arguments(__doc__, "reranking", threads=2, seed=0)
     parser.add_argument("--count", type=int, default=94_000, help="items of the large cell")
     parser.add_argument("--dense", type=int, default=4_000, help="items of the compared cells")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--side", help=argparse.SUPPRESS)  # these three: a cell's own process
-    parser.add_argument("--items", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--keep", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.side:
-        print(json.dumps(work(chosen)))
-        return
-    import tempfile
-
-    from likeness.files import write_json
-    from likeness.provenance import collect_provenance
-
+    seed, threads = chosen.seed, chosen.threads
+    provenance = record(seed, threads=threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        compared = compare(folder, chosen)
-        large = cell("ours", chosen.count, chosen, folder / "large.npy")
-    record = collect_provenance(seed=chosen.seed, data_hash="generated")
-    record["threads"] = chosen.threads
+        compared = compare(folder, chosen.dense, seed, threads)
+        large = cell("ours", chosen.count, seed, folder / "large.npy", threads)
     setting = {"dim": DIM, "per_identity": PER_IDENTITY, "kept": KEPT, "k1": 20, "k2": 6}
-    found = {"compared": compared, "large": large, "provenance": record, "setting": setting}
-    earlier = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.is_file() else []
-    write_json(chosen.out, [*earlier, found])
+    found = {"compared": compared, "large": large, "provenance": provenance, "setting": setting}
+    append_json(chosen.out, found)
 
 
 if __name__ == "__main__":

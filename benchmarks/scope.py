@@ -15,7 +15,6 @@ Not measured, because no such images are at hand: photographs of skin without a 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import time
@@ -43,9 +42,8 @@ from likeness.data.transforms import (
 from likeness.files import write_json
 from likeness.inference.scope import Scope, Seen, fit_scope
 from likeness.models import EMBEDDING, Embedder, ModelSpec, build_embedder
-from likeness.provenance import collect_provenance
+from measurements import arguments, record
 
-RESULTS = Path(__file__).parent / "results" / "scope.json"
 SIZE = 64
 FITTED, HELD, ASKED = 2000, 600, 300  # images: training, validation, each kind
 OWN = "ham10000, other lesions"
@@ -146,11 +144,9 @@ def line(row: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__, "scope", seed=0)
     parser.add_argument("--data", type=Path, default=os.environ.get("LIKENESS_DATA"))
     parser.add_argument("--model", type=Path, help="a run; default: an untrained network")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     if chosen.data is None:
         parser.error("LIKENESS_DATA or --data must name the folder of the data")
@@ -162,8 +158,7 @@ def main() -> None:
     kinds |= made(generator)
     embedder, preprocessing, described = network(chosen.model, chosen.seed)
     data_hash = hashlib.sha256("\n".join(names).encode()).hexdigest()
-    record = collect_provenance(seed=chosen.seed, data_hash=data_hash)
-    record["load_average_at_start"] = os.getloadavg()
+    provenance = record(chosen.seed, data=data_hash)
     training, validation, own = (
         seen(embedder, preprocessing, kinds.pop(name)) for name in ("training", "validation", OWN)
     )
@@ -183,7 +178,7 @@ def main() -> None:
         "space": space,
         "seconds": time.perf_counter() - started,
     }
-    write_json(chosen.out, {"cells": rows, "provenance": record, "setting": setting})
+    write_json(chosen.out, {"cells": rows, "provenance": provenance, "setting": setting})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ probabilities: nothing of the images). Models stay under runs/.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import CIRCUMSTANCES, RESULTS, RunTable, run_side_by_side
+from experiments import CIRCUMSTANCES, RESULTS, Experiment, RunTable, Words, command_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,9 +89,9 @@ class Study:
     @property
     def items(self) -> Path:
         """What was said of each test image."""
-        return RESULTS / f"skin_lesions_{self.name}_items.parquet"
+        return TABLE.items(self.name)
 
-    def jobs(self) -> list[tuple[str, str, str]]:
+    def jobs(self) -> list[Words]:
         """Keys of all its runs, seed by seed (fold by fold), so that arms stay paired."""
         return [(self.name, arm, str(run)) for run in range(self.runs) for arm in self.arms]
 
@@ -213,10 +212,10 @@ def answers(model: Path, manifest: Manifest, result: Path) -> pd.DataFrame:
     return items.assign(**{name: found.per_query[name].astype(np.float32) for name in names})
 
 
-def run_one(study: Study, arm: str, run: int) -> None:
+def run_one(study: str, arm: str, run: str) -> None:
     """Train and test one arm once, and record it."""
-    known = {"study": study.name, "arm": arm, "run": run, "seed": run}
-    TABLE.record(known, lambda: _train_and_test(study, arm, run))
+    known = {"study": study, "arm": arm, "run": run, "seed": run}
+    TABLE.record(known, lambda: _train_and_test(STUDIES[study], arm, int(run)))
 
 
 def _train_and_test(study: Study, arm: str, run: int) -> dict[str, Any]:
@@ -258,32 +257,16 @@ def check_once() -> None:
         pd.concat(parts, ignore_index=True).to_parquet(temporary, index=False, compression="zstd")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    every = commands.add_parser("run")
-    every.add_argument("--jobs", type=int, default=2)
-    every.add_argument("--studies", nargs="+", choices=sorted(STUDIES), default=list(STUDIES))
-    one = commands.add_parser("one")
-    one.add_argument("study", choices=sorted(STUDIES))
-    one.add_argument("arm", choices=sorted(ARMS))
-    one.add_argument("run", type=int)
-    commands.add_parser("check")
-    commands.add_parser("summary")
-    options = parser.parse_args()
-    if options.command == "run":
-        done = TABLE.finished()
-        waiting = [job for name in options.studies for job in STUDIES[name].jobs()]
-        run_side_by_side(__file__, [job for job in waiting if job not in done], options.jobs)
-    elif options.command == "one":
-        run_one(STUDIES[options.study], options.arm, options.run)
-    elif options.command == "check":
-        check_once()
-    else:
-        from skin_lesions_summary import summarise
+JOBS = [job for study in STUDIES.values() for job in study.jobs()]
+EXPERIMENT = Experiment(TABLE, JOBS, run_one)
 
-        summarise()
+
+def summary() -> None:
+    """Tables from the recorded runs."""
+    from skin_lesions_summary import summarise
+
+    summarise()
 
 
 if __name__ == "__main__":
-    main()
+    command_line(EXPERIMENT, __file__, __doc__, {"check": check_once, "summary": summary})

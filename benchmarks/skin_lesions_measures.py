@@ -9,8 +9,7 @@ Legend: N items, C classes, G groups, R replicates, F summed features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -20,17 +19,10 @@ from scipy import sparse
 from likeness.evaluation.calibration import calibration
 from likeness.evaluation.intervals import cell_statistics, confusion_sums
 from likeness.evaluation.operating import Fixed, OperatingPoint, at_threshold, threshold_at
-from likeness.evaluation.resampling import (
-    Bootstrap,
-    Statistic,
-    Sums,
-    cell_sums,
-    mean_of_sums,
-    mean_sums,
-)
+from likeness.evaluation.resampling import Sums, cell_sums
 from likeness_apps.skin_lesion.diagnoses import DIAGNOSES
+from summaries import BOOTSTRAP, Measure, mean_of
 
-BOOTSTRAP = Bootstrap(replicates=2000, seed=0)
 CLASSES = {
     "ham": ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"),
     "isic": ("melanoma", "nevus", "seborrheic_keratosis"),
@@ -43,15 +35,6 @@ TASKS: dict[str, dict[str, tuple[str, ...]]] = {  # study -> task -> its positiv
     "isic": {"melanoma": ("melanoma",), "keratosis": ("seborrheic_keratosis",)},
 }
 RANKINGS = {"map_at_r": ("MAP@R", "map@r"), "recall_at_1": ("R@1", "recall@1")}
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A figure: its title, the sums of each group's items, and the statistic of summed sums."""
-
-    title: str
-    sums: Callable[[pd.DataFrame], Sums]
-    statistic: Statistic
 
 
 def measures(study: str) -> dict[str, Measure]:
@@ -70,10 +53,7 @@ def measures(study: str) -> dict[str, Measure]:
 
 def rankings() -> dict[str, Measure]:
     """The figures of a network's embeddings, by the name of their column."""
-    return {
-        name: Measure(title, partial(means_of, column=column), mean_of_sums)
-        for name, (title, column) in RANKINGS.items()
-    }
+    return {name: mean_of(title, column) for name, (title, column) in RANKINGS.items()}
 
 
 def value_of(measure: Measure, items: pd.DataFrame) -> float:
@@ -119,11 +99,6 @@ def confusion_of(items: pd.DataFrame, classes: Sequence[str]) -> Sums:
     """The confusion matrix of each group; the most probable class is what was said."""
     predicted_N = probabilities(items, classes).argmax(axis=1)
     return confusion_sums(numbers(items, classes), predicted_N, len(classes), groups_of(items))
-
-
-def means_of(items: pd.DataFrame, column: str) -> Sums:
-    """Sum and count of a column in each group."""
-    return mean_sums(items[column].to_numpy(np.float64), groups_of(items))
 
 
 def ranked_by_task(items: pd.DataFrame, positive: Sequence[str]) -> Sums:

@@ -15,18 +15,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results" / "tracklets.json"
+from measurements import (
+    answered_in_child,
+    arguments,
+    in_child,
+    in_turns,
+    record,
+    timed,
+    with_growth,
+)
+
 WIDTH, HEIGHT, RATE, KEY_EVERY = 1280, 720, 25, 50
 TRACKS, BOX = 10, (64, 128)  # width and height of a box
 LONGER = 10
@@ -80,32 +86,16 @@ def write_table(path: Path, frames: int) -> Path:
     return path
 
 
-def resident(field: str) -> float:
-    """VmRSS (now) or VmHWM (peak) of this process in MB."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024 / 1e6
-
-
-def growth(video: Path, table: Path, out: Path) -> dict[str, float]:
-    """One run in this process: how far memory grows."""
+def growth(video: str, table: str, out: str) -> dict[str, Any]:
+    """One run in a process where nothing was computed before: how far memory grows."""
     from likeness_apps.person_reid.tracklets.run import tracklets
 
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts here
-    before, started = resident("VmRSS"), time.perf_counter()
-    done = tracklets(video, table, out, camera=1)
-    wall = time.perf_counter() - started
-    peak = resident("VmHWM") - before
-    return {"frames": done.frames, "crops": done.counts["ok"], "wall_s": wall, "growth_mb": peak}
-
-
-def in_fresh_process(video: Path, table: Path, out: Path) -> dict[str, Any]:
-    """`growth` where nothing was computed before."""
-    words = [sys.executable, __file__, "--job", *map(str, (video, table, out))]
-    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    taken, growth_mb = with_growth(
+        lambda: timed(lambda: tracklets(Path(video), Path(table), Path(out), camera=1))
+    )
+    done, wall = taken.value, taken.wall_s[0]
+    crops = done.counts["ok"]
+    return {"frames": done.frames, "crops": crops, "wall_s": wall, "growth_mb": growth_mb}
 
 
 def speeds(video: Path, table: Path, folder: Path, rounds: int) -> dict[str, dict[str, float]]:
@@ -113,24 +103,18 @@ def speeds(video: Path, table: Path, folder: Path, rounds: int) -> dict[str, dic
     from likeness.data.video import frames
     from likeness_apps.person_reid.tracklets.run import tracklets
 
-    def whole(turn: int) -> int:
-        return tracklets(video, table, folder / f"set-{turn}", camera=1).frames
-
-    works: dict[str, Callable[[int], int]] = {
-        "decode": lambda turn: sum(1 for _ in frames(video)),
-        "whole": whole,
+    numbers = count()
+    works: dict[str, Callable[[], int]] = {
+        "decode": lambda: sum(1 for _ in frames(video)),
+        "whole": lambda: tracklets(video, table, folder / f"set-{next(numbers)}", camera=1).frames,
     }
-    best: dict[str, dict[str, float]] = {name: {} for name in works}
-    for turn in range(rounds):
-        for name, work in works.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            count = work(turn)
-            new = {
-                "frames_per_cpu_s": count / (time.process_time() - cpu),
-                "frames_per_s": count / (time.perf_counter() - wall),
-            }
-            best[name] = {key: max(value, best[name].get(key, 0)) for key, value in new.items()}
-    return best
+    return {
+        name: {
+            "frames_per_cpu_s": taken.value / min(taken.cpu_s),
+            "frames_per_s": taken.value / min(taken.wall_s),
+        }
+        for name, taken in in_turns(works, rounds=rounds).items()
+    }
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -140,32 +124,29 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         lengths = (chosen.frames, LONGER * chosen.frames)
         videos = [write_video(folder / f"{n}.mp4", n) for n in lengths]
         tables = [write_table(folder / f"{n}.txt", n) for n in lengths]
-        pairs = list(zip(videos, tables, strict=True))
-        memory = [in_fresh_process(*pair, folder / f"set of {pair[0].stem}") for pair in pairs]
-        return {"speed": speeds(*pairs[0], folder, chosen.rounds), "memory": memory}
+        memory = []
+        for video, table in zip(videos, tables, strict=True):
+            out = folder / f"set of {video.stem}"
+            paths = {"video": video, "table": table, "out": out}
+            memory.append(in_child(__file__, {key: str(path) for key, path in paths.items()}))
+        return {"speed": speeds(videos[0], tables[0], folder, chosen.rounds), "memory": memory}
 
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--frames", type=int, default=1000, help="of the shorter video")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", default=tempfile.gettempdir(), help="where videos are written")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--job", type=Path, nargs=3, help=argparse.SUPPRESS)  # of a fresh process
-    chosen = parser.parse_args()
-    if chosen.job:
-        print(json.dumps(growth(*chosen.job)))
+    if answered_in_child(growth):
         return
+    parser = arguments(__doc__, "tracklets", frames=1000, rounds=3)
+    parser.add_argument("--folder", default=tempfile.gettempdir(), help="where videos are written")
+    chosen = parser.parse_args()
     from likeness.files import write_json
-    from likeness.provenance import collect_provenance
 
+    provenance = record(seed=0)
     found = measure(chosen)
     print(json.dumps(found, indent=2))
-    record = collect_provenance(seed=0, data_hash="generated")
     setting = {"frames": chosen.frames, "rounds": chosen.rounds, "tracks": TRACKS, "box": BOX}
     setting |= {"size": f"{WIDTH} x {HEIGHT}", "codec": "h264", "key_every": KEY_EVERY}
-    write_json(chosen.out, {**found, "provenance": record, "setting": setting})
+    write_json(chosen.out, {**found, "provenance": provenance, "setting": setting})
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-import experiments  # noqa: E402
 import people  # noqa: E402
 import people_arms  # noqa: E402
 import people_summary as summary  # noqa: E402
@@ -32,7 +31,7 @@ def recorded() -> summary.Recorded:
 def test_manual_and_summary_show_the_recorded_runs(recorded: summary.Recorded) -> None:
     manual = summary.MANUAL.read_text(encoding="utf-8")
     head = summary.render_head(recorded)
-    assert manual == experiments.between(manual, summary.MARKS, head)
+    assert manual == summary.BLOCK.within(manual, head)
     assert summary.SUMMARY.read_text(encoding="utf-8") == summary.render(recorded, head)
 
 
@@ -62,7 +61,8 @@ def test_arms_differ_in_the_pair_loss_alone() -> None:
         spec = people_arms.spec_of(arm, 3)
         dumped = spec.model_dump(mode="json")
         frames, tracklets = dumped["objective"].pop("terms"), dumped["objective"]["sets"]["terms"]
-        assert [{**term, "head": "embedding"} for term in tracklets] == frames
+        for frame, tracklet in zip(frames, tracklets, strict=True):
+            assert frame == {**frame, **tracklet, "head": "embedding"}
         dumped["objective"]["sets"]["terms"] = dumped["objective"]["terms"] = []
         assert dumped == plain
         build_objective(spec.objective, num_classes=4, dims={"embedding": 8})  # they fit together
@@ -158,16 +158,17 @@ def test_half_of_the_people_are_tested_others_in_each_run(
 def test_jobs_without_an_arm_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = replace(people.TABLE, results=tmp_path / "results", runs=tmp_path / "runs")
     monkeypatch.setattr(people, "TABLE", table)
-    assert len(people.jobs_left(["pku", "generated"])) == 20 * 4 + 5
+    experiment = replace(people.EXPERIMENT, table=table)
+    assert len(experiment.left()) == 20 * 4 + 5
     for arm in people_arms.ARMS:
         for share in (0, 10):
             table.record({"study": "pku", "run": 0, "share": share, "arm": arm}, dict)
-    assert people.jobs_left(["pku"])[:2] == [("pku", "0", "0"), ("pku", "0", "20")]  # no floor yet
+    assert experiment.left()[:2] == [("pku", "0", "0"), ("pku", "0", "20")]  # no floor yet
     asked: list[str] = []
     monkeypatch.setattr(people, "measure", lambda study, run, share, arm: asked.append(arm) or {})
-    people.run_job(people.PKU, 0, 0)
+    people.run_job("pku", "0", "0")
     assert asked == [people_arms.FLOOR]
-    assert people.jobs_left(["pku"])[0] == ("pku", "0", "20")
+    assert experiment.left()[0] == ("pku", "0", "20")
 
 
 # --- the floor ------------------------------------------------------------------------------------
