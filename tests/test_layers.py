@@ -47,6 +47,14 @@ FORBIDDEN = {
         "likeness.bundle",
         "likeness.inference",
     ),
+    "likeness.subclasses": (
+        "likeness.models",
+        "likeness.training",
+        "likeness.data",
+        "likeness.objective",
+        "likeness.bundle",
+        "likeness.inference",
+    ),
     "likeness.search": (
         "likeness.evaluation",
         "likeness.models",

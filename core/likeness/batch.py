@@ -31,8 +31,12 @@ class Batch:
             shape (N,), >= 0. A sequence drawn twice is one set. Best left on the host: counting the
             sets of a batch then waits for no device.
         parent: id of the sample that a synthetic point came from, shape (N,).
+        subclass: number of the sub-class that each sample is counted to now, shape (N,); see
+            `likeness.subclasses`.
         logits: classification logits of shape (N, C) by head; miners may read them.
         generator: the source of a miner's randomness, seeded equally on all processes.
+        target: what several annotators said of each sample, shape (N, C): shares of the classes,
+            rows sum to 1. Classification may learn from it; `labels` stay the majority class.
     """
 
     labels: Tensor
@@ -42,15 +46,21 @@ class Batch:
     modality: Tensor | None = None
     sequence: Tensor | None = None
     parent: Tensor | None = None
+    subclass: Tensor | None = None
     logits: Mapping[str, Tensor] = field(default_factory=dict)
     generator: torch.Generator | None = None
+    target: Tensor | None = None
 
     def __post_init__(self) -> None:
         count = len(self.labels)
-        for name in ("ids", "group", "camera", "modality", "sequence", "parent"):
+        for name in ("ids", "group", "camera", "modality", "sequence", "parent", "subclass"):
             column = getattr(self, name)
             if column is not None:
                 require(column.shape == (count,), name, f"of shape ({count},)", tuple(column.shape))
+        if self.target is not None:
+            shape = tuple(self.target.shape)
+            fits = len(shape) == 2 and shape[0] == count
+            require(fits, "target", f"of shape ({count}, C), shares of the classes", shape)
 
     def with_logits(self, logits: Mapping[str, Tensor]) -> Batch:
         """The same batch with the logits of this step's forward pass."""

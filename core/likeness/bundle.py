@@ -1,7 +1,8 @@
 """A model is a directory: everything needed to use it elsewhere, and no pickle.
 
 Files: `weights.safetensors` (the network, and under `readout.` the class centres and the training
-gallery of the k-NN read-out, under `scope.` what training images look like), `config.yaml`,
+gallery of the k-NN read-out, under `scope.` what training images look like, under `subclasses.`
+where variants of the classes lie), `config.yaml`,
 `labels.json` (the classes, and whether an image may have several), `preprocessing.json`,
 `splits.csv`, `metrics.json`, `provenance.json` (with the SHA-256 of all others) and `README.md`
 (the card).
@@ -12,7 +13,7 @@ Shapes: C = classes, D = embedding, M = gallery items.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -45,6 +46,8 @@ from likeness.provenance import (
     seal,
 )
 from likeness.scope_record import SCOPE, ScopeRecord, read_record
+from likeness.subclasses import record as subclass_record
+from likeness.subclasses.record import SUBCLASSES, SubclassRecord
 
 _READOUT = "readout."
 _CENTRES = f"{_READOUT}centres"
@@ -89,6 +92,7 @@ class Bundle:
         path: the directory.
         multilabel: whether an image may have several of the classes.
         scope: what the training images look like; None: every image is answered.
+        subclasses: variants found in the classes; None where nobody looked for any.
     """
 
     embedder: Embedder
@@ -105,6 +109,7 @@ class Bundle:
     path: Path
     multilabel: bool = False
     scope: ScopeRecord | None = None
+    subclasses: SubclassRecord | None = None
 
     @property
     def space(self) -> Space:
@@ -152,6 +157,7 @@ def save_bundle(
     gallery: Gallery | None = None,
     multilabel: bool = False,
     scope: ScopeRecord | None = None,
+    subclasses: SubclassRecord | None = None,
 ) -> str:
     """Write a model directory; killed at any moment it leaves the old model or the new one.
 
@@ -169,6 +175,7 @@ def save_bundle(
         gallery: training embeddings and labels.
         multilabel: whether an image may have several of the classes.
         scope: what the training images look like; needs their gallery.
+        subclasses: variants found in the classes.
 
     Returns:
         The model id.
@@ -188,9 +195,12 @@ def save_bundle(
     _check_splits(splits)
     _check_gallery_rows(gallery, splits)
     _check_scope(scope, gallery)
+    if subclasses is not None:
+        subclasses.check(len(classes), embedder.embedding_dim)
     _check_target(directory)
     with atomic_directory(directory) as new:
-        _save_weights(new / WEIGHTS_FILE, _tensors(embedder, centres_CD, gallery, scope))
+        beside = [record.tensors() for record in (scope, subclasses) if record is not None]
+        _save_weights(new / WEIGHTS_FILE, _tensors(embedder, centres_CD, gallery, beside))
         write_text(
             new / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
         )
@@ -234,11 +244,14 @@ def load_bundle(path: Path | str) -> Bundle:
         gallery = Gallery(readout[_GALLERY], readout[_GALLERY_LABELS], rows_M)
     centres_CD = readout.get(_CENTRES)
     scope = read_record(readout)  # older models have none
+    subclasses = subclass_record.read_record(readout)
     _check_parts(embedder, classes, preprocessing)
     _check_readouts(embedder, classes, centres_CD, gallery, multilabel=multilabel)
     splits = pd.read_csv(directory / "splits.csv", dtype=str, keep_default_na=False)
     _check_gallery_rows(gallery, splits)
     _check_scope(scope, gallery)
+    if subclasses is not None:
+        subclasses.check(len(classes), embedder.embedding_dim)
     return Bundle(
         embedder=embedder,
         config=config,
@@ -254,6 +267,7 @@ def load_bundle(path: Path | str) -> Bundle:
         path=directory,
         multilabel=multilabel,
         scope=scope,
+        subclasses=subclasses,
     )
 
 
@@ -338,9 +352,11 @@ def _tensors(
     embedder: Embedder,
     centres_CD: Tensor | None,
     gallery: Gallery | None,
-    scope: ScopeRecord | None,
+    beside: Sequence[Mapping[str, Tensor]],
 ) -> dict[str, Tensor]:
-    tensors = dict(embedder.state_dict()) | ({} if scope is None else scope.tensors())
+    tensors = dict(embedder.state_dict())
+    for record in beside:
+        tensors |= record
     if centres_CD is not None:
         tensors[_CENTRES] = centres_CD
     if gallery is not None:
@@ -377,8 +393,8 @@ def _load_weights(path: Path) -> dict[str, Tensor]:
 def _rebuild(
     spec: ModelSpec, tensors: dict[str, Tensor], num_classes: int, directory: Path
 ) -> tuple[Embedder, dict[str, Tensor]]:
-    """The network filled with the weights, and the tensors of read-outs and scope."""
-    beside = (_READOUT, SCOPE)
+    """The network filled with the weights, and the tensors of read-outs and other records."""
+    beside = (_READOUT, SCOPE, SUBCLASSES)
     readout = {name: tensor for name, tensor in tensors.items() if name.startswith(beside)}
     network = {name: tensor for name, tensor in tensors.items() if name not in readout}
     outputs = num_classes if any(name.startswith("classifiers.") for name in network) else 0

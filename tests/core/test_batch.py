@@ -10,7 +10,7 @@ import torch
 from likeness.batch import Batch
 from likeness.errors import UserError
 
-COLUMNS = ("ids", "group", "camera", "modality", "sequence", "parent")
+COLUMNS = ("ids", "group", "camera", "modality", "sequence", "parent", "subclass")
 
 
 def test_labels_are_enough() -> None:
@@ -26,6 +26,19 @@ def test_columns_are_checked(labels: torch.Tensor, name: str) -> None:
     assert getattr(Batch(labels, **{name: torch.arange(3)}), name).tolist() == [0, 1, 2]
     with pytest.raises(UserError, match=rf"{name} must be of shape \(3,\), got \(2,\)"):
         Batch(labels, **{name: torch.arange(2)})
+
+
+def test_what_annotators_said_has_a_row_for_each_sample() -> None:
+    labels, said = torch.arange(3), torch.full((3, 4), 0.25)
+    assert Batch(labels).target is None
+    assert Batch(labels, target=said).with_logits({}).target is said
+    for wrong in (said[:2], said[:, 0]):
+        shape = ", ".join(map(str, wrong.shape)) + ("," if wrong.ndim == 1 else "")
+        with pytest.raises(UserError) as caught:
+            Batch(labels, target=wrong)
+        assert f"target must be of shape (3, C), shares of the classes, got ({shape})" in str(
+            caught.value
+        )
 
 
 def test_it_is_frozen_and_takes_logits_as_a_new_record() -> None:

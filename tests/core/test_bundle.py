@@ -20,6 +20,7 @@ from likeness.errors import UserError
 from likeness.files import sha256_file, write_json
 from likeness.models import ModelSpec, build_embedder
 from likeness.provenance import MODEL_FILES, PROVENANCE_FILE, seal
+from likeness.subclasses import SubclassRecord
 
 CLASSES = ["b", "a", "ü"]
 CARD = "# Card\n\n" + "\n\n".join(f"## {heading}\n\nSaid." for heading in SECTIONS) + "\n"
@@ -94,6 +95,20 @@ def with_gallery(trained, path, labels, rows=None, **changes):
     gallery = Gallery(torch.zeros(len(labels), 8), labels_M, rows_M)
     save_bundle(path / "model", trained, **parts(trained, gallery=gallery, **changes))
     return load_bundle(path / "model")
+
+
+def test_sub_classes_travel_and_must_fit(trained, saved, tmp_path):
+    columns = (torch.tensor([0, 0, 2]), torch.tensor([0, 2, 1]), torch.tensor([5, 1, 9]))
+    record = SubclassRecord(torch.randn(3, 8), *columns)
+    save_bundle(tmp_path / "model", trained, **parts(trained), subclasses=record)
+    bundle = load_bundle(tmp_path / "model")
+    assert bundle.subclasses.names(bundle.classes) == ["b/1", "b/3", "ü/2"]
+    for name, tensor in record.tensors().items():
+        assert torch.equal(bundle.subclasses.tensors()[name], tensor)
+    assert load_bundle(saved).subclasses is None
+    wrong = SubclassRecord(torch.randn(3, 7), *columns)
+    with pytest.raises(UserError, match=r"subclasses\.means_KD must be \(K, 8\), got \(3, 7\)"):
+        save_bundle(tmp_path / "model", trained, **parts(trained), subclasses=wrong)
 
 
 def test_the_gallery_knows_its_rows(trained, tmp_path):

@@ -90,7 +90,11 @@ def prepare(
     numbers, names = _bands(manifest, spec)
     with progress("checking", quiet=quiet) as advance:
         checked = check(
-            manifest, band_numbers=numbers, remarks_on=domain.remarks_on, on_progress=advance
+            manifest,
+            band_numbers=numbers,
+            grey=spec.grey,
+            remarks_on=domain.remarks_on,
+            on_progress=advance,
         )
     kept, dropped = drop_unreadable(checked.table, names=manifest.names)
     for line in dropped:

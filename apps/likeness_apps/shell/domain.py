@@ -93,6 +93,10 @@ class Protocol:
     coarser: Coarser | None = None
 
 
+# Rows of a table, and the classes -> shares (N, C), or None for a set without them.
+Distributions = Callable[["pd.DataFrame", "Sequence[str]"], "np.ndarray | None"]
+
+
 @dataclass(frozen=True)
 class CardText:
     """The parts of a model card that belong to a field and not to a run."""
@@ -232,11 +236,13 @@ class Domain:
             another one is tried there; "" where the field has no such sets.
         recognise: path of a data set -> Manifest; imports what it needs when called.
         samples: the public layouts in which `sample` writes, the usual one first.
-        write_sample: (out, seed, layout) -> root of a generated data set.
+        write_sample: (out, seed, layout, and how much by name where the field asks for it) -> root
+            of a generated data set.
         protocols: named protocols.
         card: what the model card says of the field.
         licences: terms of known layouts, e.g. `{"aid": "academic use only"}`.
         demo: (journal, run, out): what `make demo` shows beyond the shared commands.
+        tour: (journal, out): what `make demo` shows in their place, where they are not the field's.
         aim: gives what models are trained for, where it is not the class of an image; imports when
             called.
         measures: gives what the field measures beyond the shared figures; imports when called.
@@ -245,6 +251,10 @@ class Domain:
             `screening`. None: names of files say nothing of people.
         screen_names: paths or groups in a table -> what `screen` calls them.
         sequences: images are frames of videos: neighbours are alike, and no near duplicates.
+        grey: pictures of the field's sets are grey or in colour as it comes, and count as grey in
+            `inspect`; what a run does is in its configuration.
+        distributions: what several annotators said of the images of some rows of a table, shares of
+            the classes that sum to 1, shape (N, C); None where the set says nothing of them.
         remarks_on: what checks shall tell of an image's pixels (height x width x bands); pictures
             with remarks are shown in no report.
     """
@@ -254,16 +264,19 @@ class Domain:
     default_config: str
     recognise: Callable[[Path], Manifest]
     samples: tuple[str, ...]
-    write_sample: Callable[[Path, int, str], Path]
+    write_sample: Callable[..., Path]
     card: CardText
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
     licences: Mapping[str, str] = field(default_factory=dict)
     multilabel_config: str = ""
     demo: Callable[[Journal, Path, Path], None] | None = None
+    tour: Callable[[Journal, Path], None] | None = None
     aim: Callable[[], Aim] | None = None
     measures: Callable[[], FieldMeasures] | None = None
     notice: str = ""
     screen: Callable[[Path], Path] | None = None
     screen_names: Callable[[Sequence[str]], list[str]] | None = None
     sequences: bool = False
+    grey: bool = False
     remarks_on: Callable[[np.ndarray], Sequence[Remark]] | None = None
+    distributions: Distributions | None = None

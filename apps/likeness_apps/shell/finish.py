@@ -5,6 +5,7 @@ Shapes: N = images, C = classes (or labels), D = embedding dimension.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from likeness.data.appearance import appearance
 from likeness.data.dataset import clean_batches
 from likeness.data.manifest import SPLITS
 from likeness.errors import UserError
+from likeness.inference.readers import Reader, calibrated, mean_readers
+from likeness.inference.readouts import ReadoutName
 from likeness.inference.scope import Seen, fit_scope
 from likeness.models import CLASS, EMBEDDING
 from likeness.pairs import Space
 from likeness.provenance import collect_provenance
 from likeness.scope_record import ScopeRecord
+from likeness.subclasses import SubclassRecord
 from likeness.training.loop import FitResult
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.generated import TERMS, is_generated
@@ -32,6 +36,7 @@ from likeness_apps.shell.measure import Answers
 from likeness_apps.shell.protocols import stated_split
 from likeness_apps.shell.results import predictions_table
 from likeness_apps.shell.setup import Setup, Split
+from likeness_apps.shell.subclasses import conclude_subclasses
 from likeness_apps.shell.tasks import OperatingPoint, Task, task_of
 
 
@@ -134,17 +139,23 @@ def finish(
         for name in ("train", "val")
     )
     targets = setup.splits["train"].targets[known.kept_N]
+    centres_CD = task.centres(known.embeddings_ND, targets, space)
+    subclasses, variants = conclude_subclasses(
+        out, setup, result, known.embeddings_ND, known.kept_N
+    )
+    readers = _mean_readers(setup, centres_CD, subclasses, held)
     if embedder.num_classes:
         point = task.fitted(held.logits_NC, validation.targets[held.kept_N])
     else:
-        point = task.without_layer(known.embeddings_ND, targets, space)
+        point = task.without_layer(known.embeddings_ND, targets, space, readers)
     answers = answers_of(held, validation, task, space, point)
     measured = task.figures.measure(answers)
     metrics = {
         **measured.metrics,
         **stated_split(domain, spec.data.protocol, spec.data.fold),
         "split": "val",
-        **point.metrics,
+        **_operating(point, readers),
+        **variants,
         "best_epoch": result.best_epoch,
     }
     rows = validation.table.iloc[held.kept_N].reset_index(drop=True)
@@ -153,7 +164,6 @@ def finish(
         metrics[field.name] = field.recorded(answers, rows)
     scope, told = _scope(known, held, space)
     metrics |= told
-    centres_CD = task.centres(known.embeddings_ND, targets, space)
     licence = TERMS if is_generated(manifest.root) else domain.licences.get(manifest.layout)
     provenance = collect_provenance(
         seed=spec.seed, data_hash=setup.prepared.data_hash, data_licence=licence
@@ -166,14 +176,35 @@ def finish(
         preprocessing=setup.preprocessing,
         splits=setup.prepared.splits,
         metrics=metrics,
-        provenance=provenance | {"layout": manifest.layout},
+        provenance=provenance | setup.origin,
         card=render_card(_card(domain, setup, licence, point.text), metrics),
         centres_CD=None if centres_CD is None else torch.from_numpy(centres_CD),
         gallery=_gallery(setup, known, targets),
         multilabel=task.multilabel,
         scope=scope,
+        subclasses=subclasses,
     )
     return metrics, predictions_table(rows, answers, measured, model_id), held.embeddings_ND
+
+
+def _mean_readers(
+    setup: Setup, centres_CD: np.ndarray | None, subclasses: SubclassRecord | None, held: Raw
+) -> dict[ReadoutName, Reader]:
+    """The read-outs by means of training images, each with the temperature of the validation."""
+    if centres_CD is None:
+        return {}
+    config, space = setup.spec.model_dump(mode="json"), setup.spec.model.space
+    asked = held.embeddings_ND, held.logits_NC, setup.splits["val"].targets[held.kept_N]
+    readers = mean_readers(config, space, centres_CD, subclasses)
+    return {name: calibrated(reader, *asked) for name, reader in readers.items()}
+
+
+def _operating(point: OperatingPoint, readers: Mapping[ReadoutName, Reader]) -> dict[str, Any]:
+    """What the model records of its read-outs."""
+    if not readers:
+        return point.metrics
+    temperature = {name: reader.temperature for name, reader in readers.items()}
+    return {**point.metrics, "temperature": temperature | point.metrics.get("temperature", {})}
 
 
 def _scope(known: Raw, held: Raw, space: Space) -> tuple[ScopeRecord | None, dict[str, Any]]:

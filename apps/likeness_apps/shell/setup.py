@@ -16,12 +16,15 @@ from likeness.data.dataset import ImageRows
 from likeness.data.statistics import band_statistics, scale_of
 from likeness.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from likeness.errors import require
+from likeness.losses.soft_targets import check_distributions
 from likeness.models import EMBEDDING, Embedder, build_embedder
 from likeness.objective import Objective, build_objective
 from likeness.sampling import BatchPlan, build_plan
 from likeness.training.spec import RunSpec
-from likeness_apps.shell.console import progress
+from likeness.training.start import Start, load_start, take_weights
+from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.data import Prepared
+from likeness_apps.shell.domain import Distributions
 
 GIB = 2**30
 
@@ -46,7 +49,11 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """Everything that a run is made of before its first step; splits are `train` and `val`."""
+    """Everything that a run is made of before its first step; splits are `train` and `val`.
+
+    `distributions_NC` is what annotators said of the training images, where the run learns from it;
+    `started_from` the id of the model whose network the run starts from, or None.
+    """
 
     spec: RunSpec
     prepared: Prepared
@@ -55,33 +62,73 @@ class Setup:
     plan: BatchPlan
     preprocessing: Preprocessing
     splits: dict[str, Split]
+    distributions_NC: np.ndarray | None = None
+    started_from: str | None = None
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What the model's provenance says of its beginnings: data layout, model started from."""
+        origin = {"layout": self.prepared.manifest.layout}
+        return origin if self.started_from is None else origin | {"started_from": self.started_from}
+
+    @property
+    def run_hash(self) -> str:
+        """Of images, labels and splits, and of the model started from: a resumed run has the same.
+
+        (The path alone may hold another model by then.)
+        """
+        known = self.prepared.data_hash
+        return known if self.started_from is None else f"{known} from {self.started_from}"
 
 
-def set_up(spec: RunSpec, prepared: Prepared, *, quiet: bool) -> Setup:
-    """Build all that the configuration names, before anything is written or decoded."""
+def set_up(
+    spec: RunSpec, prepared: Prepared, *, quiet: bool, distributions: Distributions | None = None
+) -> Setup:
+    """Build all that the configuration names, before anything is written or decoded.
+
+    Args:
+        spec: the configuration.
+        prepared: the data.
+        quiet: say nothing.
+        distributions: what annotators said of the rows of a table; see `Domain`.
+
+    Raises:
+        UserError: if parts do not fit each other or the data, or there is no model to start from.
+    """
+    start = None if spec.start is None else load_start(spec.start, spec.model)
     torch.manual_seed(spec.seed)
     labels, targets = prepared.labels, prepared.targets("train")
+    said_NC = _said(spec, prepared, distributions)
     count = len(labels.classes)
     outputs = 0 if spec.objective.classification is None else count
     embedder = build_embedder(spec.model, num_classes=outputs)
+    if start is not None:
+        taken = take_weights(embedder, start, labels.classes, multilabel=labels.multilabel)
+        rest = "" if taken else "; the class layer starts at random: the classes differ"
+        say(f"starts from the model {start.model_id}{rest}", quiet=quiet)
     objective = build_objective(
         spec.objective,
         num_classes=count,
         dims={EMBEDDING: embedder.embedding_dim},
-        class_counts=labels.counts(targets),
+        class_counts=labels.counts(targets) if said_NC is None else said_NC.sum(axis=0).tolist(),
         images=len(targets),
         multilabel=labels.multilabel,
+        subclasses=None if spec.subclasses is None else spec.subclasses.most,
     )
     training = prepared.manifest.rows("train")
     columns = columns_of(training)
     if "frame" in training.columns:  # a number already, and only plans read it
         columns["frame"] = training["frame"].to_numpy(np.int64)
     plan = build_plan(spec.sampler, targets, columns=columns, seed=spec.seed)
-    preprocessing = _preprocessing(spec, prepared)
+    preprocessing = _preprocessing(spec, prepared, start)
     splits = {
         name: _split(prepared, name, spec, preprocessing, quiet=quiet) for name in ("train", "val")
     }
-    return Setup(spec, prepared, embedder, objective, plan, preprocessing, splits)
+    return Setup(
+        *(spec, prepared, embedder, objective, plan, preprocessing, splits),
+        distributions_NC=said_NC,
+        started_from=None if start is None else start.model_id,
+    )
 
 
 def columns_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -93,24 +140,51 @@ def columns_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
-def _preprocessing(spec: RunSpec, prepared: Prepared) -> Preprocessing:
+def _said(
+    spec: RunSpec, prepared: Prepared, distributions: Distributions | None
+) -> np.ndarray | None:
+    """What annotators said of the training images; None where nothing is learned from it.
+
+    Raises:
+        UserError: if the run shall learn from it and the set has nothing of the kind.
+    """
+    term = spec.objective.classification
+    if term is None or term.targets == "label":
+        return None
+    rows = prepared.manifest.rows("train")
+    classes = prepared.labels.classes
+    said_NC = None if distributions is None else distributions(rows, classes)
+    rule = "'label' for a set that does not say how its annotators voted"
+    require(said_NC is not None, "objective.classification.targets", rule, term.targets)
+    assert said_NC is not None
+    names = rows["path"].tolist()
+    check_distributions(torch.from_numpy(said_NC), classes=len(classes), name_of=names.__getitem__)
+    return said_NC.astype(np.float32)
+
+
+def _preprocessing(spec: RunSpec, prepared: Prepared, start: Start | None) -> Preprocessing:
     bands, scale = spec.model.bands, scale_of(prepared.dtype)
     eight_bit = prepared.dtype == "uint8"  # of others, no fixed scale makes colours as there
     steps = spec.data.steps
     rule = "empty for images that are not of uint8 with three bands"
     fits = not steps or (bands == 3 and eight_bit)
     require(fits, "data.steps", rule, [step.name for step in steps])
-    if spec.model.weights == "imagenet" and bands == 3 and eight_bit:
+    own = spec.data.per_image_standardisation
+    if start is not None:
+        mean, std = start.normalisation(scale=scale, standardised=own)
+    elif own:
+        mean, std = [0.0] * bands, [1.0] * bands
+    elif spec.model.weights == "imagenet" and bands == 3 and eight_bit:
         mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
     else:
         paths = prepared.manifest.rows("train")["path"].tolist()
-        numbers = prepared.band_numbers
         mean, std = band_statistics(
             prepared.manifest.root,
             paths,
             scale=scale,
-            bands=numbers,
+            bands=prepared.band_numbers,
             steps=steps,
+            grey=spec.data.grey,
             seed=spec.seed,
         )
         if len(mean) == 1 and bands == 3:
@@ -128,6 +202,8 @@ def _preprocessing(spec: RunSpec, prepared: Prepared) -> Preprocessing:
         resolution=prepared.resolution,
         chip=prepared.chip,
         steps=steps,
+        grey=spec.data.grey,
+        per_image_standardisation=own,
     )
 
 

@@ -76,7 +76,7 @@ def train(
     prepared = aim.prepare(domain, manifest, spec, quiet=quiet)
     spec = adapt(spec, prepared, raw=raw, config=config, changes=changes, quiet=quiet)
     _show_start(prepared, spec, quiet=quiet)
-    setup = set_up(spec, prepared, quiet=quiet)
+    setup = set_up(spec, prepared, quiet=quiet, distributions=domain.distributions)
     if not has_checkpoint(out / "checkpoints"):  # `fit` may still refuse to resume with these
         _write_inputs(out, setup)
     result = _fit(out, setup, aim, resume=resume, tensorboard=tensorboard, quiet=quiet)
@@ -115,7 +115,7 @@ def _write_inputs(out: Path, setup: Setup) -> None:
 def _fit(
     out: Path, setup: Setup, aim: Aim, *, resume: bool, tensorboard: bool, quiet: bool
 ) -> FitResult:
-    training = setup.splits["train"]
+    training, said_NC = setup.splits["train"], setup.distributions_NC
     return fit(
         out,
         setup.spec,
@@ -126,7 +126,8 @@ def _fit(
             labels=torch.from_numpy(training.targets),
             names=training.table["path"].tolist(),
             columns={name: torch.from_numpy(codes) for name, codes in training.columns.items()},
-            hash=setup.prepared.data_hash,
+            hash=setup.run_hash,
+            targets=None if said_NC is None else torch.from_numpy(said_NC),
         ),
         setup.plan,
         partial(aim.validate, setup),

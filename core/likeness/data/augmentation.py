@@ -6,12 +6,14 @@ Legend: H height, W width, C bands. Any number of bands works everywhere.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Shaped
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
 from likeness.config import Spec
 from likeness.data.occlude import PadCrop, PixelRange, RandomErasing, erase_, pad_and_crop
@@ -25,12 +27,15 @@ _FIXED_DRAWS = 7  # random numbers per image beside one for each band
 class Augmentation(Spec):
     """Random changes in training; the defaults suit scenes seen from above.
 
-    For things that have an upright, such as people: `flips` without `rotate90`.
+    For things that have an upright, such as people: `flips` without `rotate90`, and perhaps a small
+    `rotate_degrees`.
 
     Attributes:
         flips: mirror left and right (never up and down), with probability 1/2.
         rotate90: turn by 0, 90, 180 or 270 degrees; with `flips` all eight symmetries are equally
             likely. For squares only.
+        rotate_degrees: turn about the middle by an angle evenly within +- this, in [0, 45]; beyond
+            the border the image goes on mirrored. 0 = off.
         crop_scale_min: the share of the area that a random crop keeps at least; it has the aspect
             ratio of what it is cut from. 1 = off.
         brightness: all bands are multiplied by a number within 1 +- this.
@@ -42,6 +47,7 @@ class Augmentation(Spec):
 
     flips: bool = True
     rotate90: bool = True
+    rotate_degrees: float = Field(default=0.0, ge=0, le=45)
     crop_scale_min: float = Field(default=0.5, gt=0, le=1)
     brightness: float = Field(default=0.2, ge=0, lt=1)
     contrast: float = Field(default=0.2, ge=0, lt=1)
@@ -77,7 +83,8 @@ def augment(
     """Crop, resize, flip, turn and recolour at random; see `occlude` for the rest.
 
     All randomness comes from `generator`, and an image takes the same number of draws whatever
-    is switched on, so switching one change off leaves the others as they were.
+    is switched on, so switching one change off leaves the others as they were. (The small angle
+    comes from a child of it, which takes none.)
 
     Args:
         image_HWC: any dtype; values are clipped to the range of integer types. Values that are
@@ -98,6 +105,9 @@ def augment(
     right, bottom = left + width * factor, top + height * factor
     box = (left, top, min(right, float(width)), min(bottom, float(height)))
     changed_HWC = resize_part(image_HWC, tall, wide, box)
+    if spec.rotate_degrees > 0:
+        turn = generator.spawn(1)[0].uniform(-1.0, 1.0) * math.radians(spec.rotate_degrees)
+        changed_HWC = as_type(rotate(changed_HWC, turn), image_HWC.dtype)
     changed_HWC = _recolour(changed_HWC, spec, draws[5], draws[6], draws[_FIXED_DRAWS:])
     image_HWC = as_type(changed_HWC, image_HWC.dtype)
     if spec.flips and draws[3] < 0.5:
@@ -106,6 +116,33 @@ def augment(
         return image_HWC
     turns = int(draws[4] * 4)
     return np.rot90(image_HWC, turns if tall == wide else turns // 2 * 2)
+
+
+def rotate(image_HWC: Shaped[np.ndarray, "H W C"], angle: float) -> Float32[np.ndarray, "H W C"]:
+    """The image turned about its middle, bilinear, mirrored beyond its border.
+
+    Args:
+        image_HWC: any dtype. Values that are not finite (no data) turn with the rest: each pixel is
+            the mean of the finite ones about it, and no data where these weigh less than half.
+        angle: in radians, counterclockwise as one looks at the image.
+    """
+    height, width, _ = image_HWC.shape
+    cos, sin = math.cos(angle), math.sin(angle)
+    # From where each pixel is taken, in halves of the sides: x to the right, y down.
+    affine_23 = torch.tensor(
+        [[cos, -sin * height / width, 0.0], [sin * width / height, cos, 0.0]], dtype=torch.float32
+    )
+    values = torch.from_numpy(image_HWC.astype(np.float32).transpose(2, 0, 1))[None]
+    is_number = values.isfinite()
+    grid = functional.affine_grid(affine_23[None], [1, 1, height, width], align_corners=False)
+    sample = partial(
+        functional.grid_sample, grid=grid, padding_mode="reflection", align_corners=False
+    )
+    turned = sample(values.where(is_number, 0.0))
+    if not is_number.all():
+        weight = sample(is_number.float())
+        turned = torch.where(weight >= 0.5, turned / weight, torch.nan)
+    return np.ascontiguousarray(turned[0].permute(1, 2, 0).numpy())
 
 
 def occlude(
@@ -122,7 +159,8 @@ def occlude(
         spec: what may change.
         generator: where the random numbers come from. Erasing depends neither on whether images
             are shifted nor the other way round.
-        preprocessing: how the image was normalised.
+        preprocessing: how the image was normalised. Where it was by its own pixels, its darkest and
+            brightest numbers stand for black and white.
     """
     if spec.pad_crop is None and spec.random_erasing is None:
         return image_CHW
@@ -130,6 +168,8 @@ def occlude(
         [[0.0] * preprocessing.bands, [preprocessing.scale] * preprocessing.bands]
     )
     pixels = PixelRange(*normalise_(ends_2C[..., None, None], preprocessing)[..., 0, 0])
+    if preprocessing.per_image_standardisation:  # black is another number in every image
+        pixels = PixelRange(image_CHW.amin(dim=(1, 2)), image_CHW.amax(dim=(1, 2)))
     shift: list[float] = generator.random(2).tolist()
     if spec.pad_crop is not None:
         image_CHW = pad_and_crop(image_CHW, spec.pad_crop, pixels, shift)

@@ -105,7 +105,7 @@ def load_image(
         found, wanted = pixel_type(read.dtype), preprocessing.dtype
         if wanted is not None and found != wanted:
             raise DecodeError(f"{found} pixels where {wanted} are expected")
-        image_HWC = match_bands(read.image_HWC, preprocessing.bands)
+        image_HWC = match_bands(read.image_HWC, preprocessing.bands, grey=preprocessing.grey)
         if image_HWC.dtype.kind == "f" and not np.isfinite(image_HWC).any():
             raise DecodeError("no valid pixel")
     except DecodeError as error:

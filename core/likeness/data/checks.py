@@ -23,6 +23,7 @@ T = TypeVar("T", int, str)
 Progress = Callable[[int, int], None]  # (done, total)
 MAX_UNREADABLE = 0.05
 NEAR = 4  # bits by which the hashes of near duplicates differ at most
+_MANY = 10  # pictures in several splits; more are also told in one line
 _SPREAD = 1.1  # ground resolutions that differ by more than this factor are told
 _COLUMNS: dict[str, type] = {
     **dict.fromkeys(("sha256", "dtype", "status", "reason", "pixels", "crs"), str),
@@ -58,6 +59,7 @@ def check(
     *,
     bands: int | None = None,
     band_numbers: Sequence[int] | None = None,
+    grey: bool = False,
     min_side: int = 16,
     near_distance: int | None = NEAR,
     threads: int = 2,
@@ -78,6 +80,7 @@ def check(
         manifest: what to check.
         bands: how many bands there should be; None takes the most frequent number.
         band_numbers: which bands of each file are read and counted, as `decode` takes them.
+        grey: whether images of three bands become grey: they count as of one.
         min_side: sides below this many pixels are warned of.
         near_distance: greatest Hamming distance of the 64-bit difference hashes, 0..10; None looks
             for none, as in a set of frames, where neighbours are alike.
@@ -96,6 +99,8 @@ def check(
         records.append(record)
         if on_progress is not None:
             on_progress(len(records), len(files))
+    if grey:
+        records = [replace(each, bands=1) if each.bands == 3 else each for each in records]
     expected = bands or _most_frequent([r.bands for r in records if r.status == "ok"], default=0)
     records = [_judge_bands(record, expected) for record in records]
     dtype = _most_frequent([r.dtype for r in records if r.status == "ok"], default="")
@@ -240,13 +245,15 @@ def _splits(cluster: pd.DataFrame) -> list[str]:
 
 
 def _duplicate_findings(table: pd.DataFrame) -> Iterator[Finding]:
+    keep_apart = "keep it in one split: a test of what was trained on says nothing"
+    across = []
     for cluster in _clusters(table, "pixels"):
         path, splits = cluster["path"].iloc[0], _splits(cluster)
         message = f"the same picture as {_others(cluster)}"
         if len(splits) > 1:
+            across.append(len(cluster))
             message += f", in {' and '.join(splits)}"
-            advice = "keep it in one split: a test of what was trained on says nothing"
-            yield Finding("error", "duplicate-across-splits", path, message, advice)
+            yield Finding("error", "duplicate-across-splits", path, message, keep_apart)
         else:
             yield Finding("warning", "duplicate", path, message, "remove all but one")
         labels = sorted(set(cluster["label"]) - {""})
@@ -255,6 +262,9 @@ def _duplicate_findings(table: pd.DataFrame) -> Iterator[Finding]:
             told = [f"{p} is {k!r}" for p, k in zip(names["path"], names["label"], strict=True)]
             message = f"the same picture with different labels: {', '.join(told)}"
             yield Finding("warning", "conflicting-labels", path, message, "correct the labels")
+    if len(across) > _MANY:
+        message = f"{len(across)} pictures are in several splits, in {sum(across)} files in all"
+        yield Finding("error", "duplicate-across-splits", "", message, keep_apart)
 
 
 def _twin_findings(table: pd.DataFrame) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from likeness.data.transforms import (
     match_bands,
     normalise_,
     resize_image,
+    standardise_,
     to_tensor,
 )
 from likeness.errors import require
@@ -44,7 +45,8 @@ def prepare_images(
     """
     names = [step.name for step in preprocessing.steps]
     require(not names, "preprocessing.steps", "empty where windows of a scene are read", names)
-    matched = [match_bands(image_HWC, preprocessing.bands) for image_HWC in images]
+    bands, grey = preprocessing.bands, preprocessing.grey
+    matched = [match_bands(image_HWC, bands, grey=grey) for image_HWC in images]
     inputs: dict[int, Tensor] = {}
     alike: dict[tuple[tuple[int, ...], np.dtype], list[int]] = defaultdict(list)
     for place, image_HWC in enumerate(matched):
@@ -70,4 +72,5 @@ def _inputs(stack_NHWC: np.ndarray, preprocessing: Preprocessing) -> Tensor:
     pixels_NCHW = torch.from_numpy(stack_NHWC).permute(0, 3, 1, 2)
     resized_NCHW = resample_stack(pixels_NCHW, *preprocessing.height_width)
     values_NCHW = resized_NCHW.to(torch.float32, memory_format=torch.contiguous_format)
-    return normalise_(values_NCHW, preprocessing)
+    normalise_(values_NCHW, preprocessing)
+    return standardise_(values_NCHW) if preprocessing.per_image_standardisation else values_NCHW

@@ -13,6 +13,7 @@ from jaxtyping import Float64, Shaped
 
 from likeness.data.stepped import read_stepped
 from likeness.data.steps import Step
+from likeness.data.transforms import luminance
 from likeness.errors import require
 from likeness.threads import prefetched
 
@@ -37,6 +38,7 @@ def band_statistics(
     scale: float,
     bands: Sequence[int] | None = None,
     steps: Sequence[Step] = (),
+    grey: bool = False,
     seed: int = 0,
     threads: int = 2,
 ) -> tuple[list[float], list[float]]:
@@ -51,6 +53,7 @@ def band_statistics(
         scale: what pixels are divided by, see `scale_of`.
         bands: numbers of the bands, as `decode` takes them.
         steps: what is done to the images before they are measured, as before they are resized.
+        grey: whether images of three bands become grey behind the steps.
         seed: of the choice.
         threads: threads that decode.
 
@@ -65,7 +68,8 @@ def band_statistics(
 
     def moments(path: str) -> Float64[np.ndarray, "3 C"]:
         read = read_stepped(root / path, steps, side=64, bands=bands)
-        return _moments(read.image_HWC, scale)
+        is_colour = grey and read.image_HWC.shape[2] == 3
+        return _moments(luminance(read.image_HWC) if is_colour else read.image_HWC, scale)
 
     parts = list(prefetched(chosen, moments, threads=threads))
     widest = max(part.shape[1] for part in parts)  # grey among colour counts for all three

@@ -25,6 +25,7 @@ PixelType = Literal["uint8", "uint16", "int16", "float32"]
 IMAGENET_MEAN = [0.485, 0.456, 0.406]
 IMAGENET_STD = [0.229, 0.224, 0.225]
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}  # of four bands, the mode that takes none for alpha
+_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow has it
 
 
 class Preprocessing(Spec):
@@ -46,6 +47,10 @@ class Preprocessing(Spec):
             unknown.
         chip: side of the training images in pixels (the median); null is unknown.
         steps: what is done to the pixels before they are resized, in this order.
+        grey: three bands are taken for red, green and blue and become one of luminance, behind the
+            steps; one band stays what it is.
+        per_image_standardisation: every image is shifted and scaled by its own pixels to mean 0 and
+            variance 1, see `standardise_`; `mean` is 0 then, and `std` 1.
     """
 
     bands: int = Field(default=3, ge=1)
@@ -60,6 +65,8 @@ class Preprocessing(Spec):
     resolution: float | None = Field(default=None, gt=0)
     chip: int | None = Field(default=None, ge=1)
     steps: tuple[Step, ...] = ()
+    grey: bool = False
+    per_image_standardisation: bool = False
 
     @property
     def height_width(self) -> HeightWidth:
@@ -79,21 +86,45 @@ class Preprocessing(Spec):
                 raise ValueError(f"such that {name} has one entry for each of {self.bands} bands")
         if self.steps and (self.bands != 3 or self.dtype not in (None, "uint8")):
             raise ValueError("such that bands are 3 and of uint8 where there are steps")
+        if self.grey and self.bands not in (1, 3):
+            raise ValueError("such that bands are 1 or 3 where images become grey")
+        if self.per_image_standardisation and (any(self.mean) or set(self.std) != {1.0}):
+            raise ValueError("such that mean is 0 and std 1 with per_image_standardisation")
         return self
 
 
-def match_bands(image_HWC: Shaped[np.ndarray, "H W C"], bands: int) -> Shaped[np.ndarray, "H W B"]:
+def match_bands(
+    image_HWC: Shaped[np.ndarray, "H W C"], bands: int, *, grey: bool = False
+) -> Shaped[np.ndarray, "H W B"]:
     """The image with `bands` bands: as it is, or grey repeated three times.
+
+    Args:
+        image_HWC: any type.
+        bands: how many the network takes.
+        grey: whether an image of three bands becomes one of luminance first.
 
     Raises:
         DecodeError: if the image has another number of bands.
     """
+    if grey and image_HWC.shape[2] == 3:
+        image_HWC = luminance(image_HWC)
     have = image_HWC.shape[2]
     if have == 1 and bands == 3:
         return np.repeat(image_HWC, 3, axis=2)
     if have != bands:
         raise DecodeError(f"{have} bands where {bands} are expected")
     return image_HWC
+
+
+def luminance(image_HW3: Shaped[np.ndarray, "H W 3"]) -> Shaped[np.ndarray, "H W 1"]:
+    """0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601), in the same type.
+
+    The same numbers three times give the number itself.
+    """
+    if image_HW3.dtype == np.uint8:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(image_HW3)).convert("L"))[..., None]
+    light_HW = image_HW3.astype(np.float64) @ np.array(_LUMINANCE)
+    return as_type(light_HW[..., None], image_HW3.dtype)
 
 
 def resize_image(
@@ -136,10 +167,15 @@ def central_box(image: HeightWidth, shape: HeightWidth) -> Box:
 def to_tensor(
     image_HWC: Shaped[np.ndarray, "H W C"], preprocessing: Preprocessing
 ) -> Float32[Tensor, "C H W"]:
-    """`(x / scale - mean) / std` per band; NaN and infinity (no data) become 0, the mean."""
+    """`(x / scale - mean) / std` per band; NaN and infinity (no data) become 0, the mean.
+
+    With `per_image_standardisation` what comes of it is standardised by itself.
+    """
     # torch warns of arrays that cannot be written to, such as Pillow's
     pixels = torch.from_numpy(np.require(image_HWC.transpose(2, 0, 1), requirements=["C", "W"]))
     scaled = normalise_(pixels.to(torch.float32, copy=True), preprocessing)
+    if preprocessing.per_image_standardisation:
+        standardise_(scaled)
     if image_HWC.dtype.kind == "f":
         torch.nan_to_num_(scaled, nan=0.0, posinf=0.0, neginf=0.0)
     return scaled
@@ -152,6 +188,21 @@ def normalise_(
     std = torch.tensor(preprocessing.std, dtype=torch.float32)[:, None, None]
     mean = torch.tensor(preprocessing.mean, dtype=torch.float32)[:, None, None]
     return pixels.mul_(1.0 / (preprocessing.scale * std)).sub_(mean / std)
+
+
+def standardise_(pixels: Float32[Tensor, "*N C H W"]) -> Float32[Tensor, "*N C H W"]:
+    """Each image minus its mean and divided by its standard deviation, over all bands, in place.
+
+    As `tf.image.per_image_standardization` has it: the deviation counts at least 1 / sqrt(numbers
+    of the image), so that an even image becomes 0. Values that are not finite count for nothing and
+    stay.
+    """
+    is_number = pixels.isfinite()
+    numbers = is_number.sum(dim=(-3, -2, -1), keepdim=True).clamp_min(1)
+    mean = pixels.where(is_number, 0.0).sum(dim=(-3, -2, -1), keepdim=True) / numbers
+    centred = pixels.sub_(mean).where(is_number, 0.0)
+    variance = centred.square().sum(dim=(-3, -2, -1), keepdim=True) / numbers
+    return pixels.div_(torch.maximum(variance.sqrt(), numbers.rsqrt()))
 
 
 def resize_part(

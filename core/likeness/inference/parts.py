@@ -1,9 +1,8 @@
 """The work folder of a long job: what was asked, the list of inputs, and the finished parts.
 
-`F.parts/` beside the output `F` holds `job.json` (made last and removed last: without it the folder
-is nothing), `inputs.jsonl` (one line `[path, bytes, modified]` per row) and `part-000000.parquet`,
-... A part appears by renaming, so whatever kills the process leaves whole parts and a listing that
-does not change under them.
+Beside what `work_folder` says, `F.parts/` holds `inputs.jsonl` (one line `[path, bytes, modified]`
+per row) and `part-000000.parquet`, ... Whatever kills the process leaves whole parts and a listing
+that does not change under them.
 """
 
 from __future__ import annotations
@@ -22,6 +21,16 @@ from typing import Any
 from likeness.errors import UserError, require
 from likeness.files import atomic_path, write_json
 from likeness.inference.sources import Source
+from likeness.work_folder import (
+    LOCK,
+    RECORD,
+    begun_otherwise,
+    empty,
+    locked,
+    part_file,
+    remove,
+    work_folder,
+)
 
 FORMAT_VERSION = 1
 _WORDS = {"model_id": "model"}
@@ -78,7 +87,7 @@ class Parts:
 
     def file(self, part: int) -> Path:
         """Where a part is, or will be."""
-        return self.folder / f"part-{part:06d}.parquet"
+        return part_file(self.folder, part, "parquet")
 
     def finished(self, part: int) -> bool:
         """Whether a part is whole: it is, if it is there."""
@@ -129,7 +138,7 @@ def opened(
     index, count = shard
     require(1 <= index <= count, "shard", "i/n with 1 <= i <= n", f"{index}/{count}")
     require(part_rows >= 1, "part_rows", ">= 1", part_rows)
-    folder = files[0].with_name(f"{files[0].name}.parts")
+    folder = work_folder(files[0])
     asked = {
         "command": command,
         "model_id": model_id,
@@ -164,9 +173,8 @@ def close(parts: Parts, ok: int, refused: int = 0) -> None:
         ok: rows with an answer.
         refused: rows out of scope.
     """
-    write_json(_record(parts.folder), asdict(replace(parts.job, ok=ok, refused=refused)))
-    _empty(parts.folder, but=("lock", _record(parts.folder).name))
-    shutil.rmtree(parts.folder)
+    write_json(parts.folder / RECORD, asdict(replace(parts.job, ok=ok, refused=refused)))
+    remove(parts.folder)
 
 
 def _require_free(files: Sequence[Path], overwrite: bool) -> None:
@@ -175,14 +183,8 @@ def _require_free(files: Sequence[Path], overwrite: bool) -> None:
         require(free, "out", "the name of a file that is not there yet", str(file))
 
 
-def _empty(folder: Path, *, but: Container[str]) -> None:
-    for old in folder.iterdir():
-        if old.name not in but:
-            old.unlink()
-
-
 def _begin(folder: Path, source: Source, asked: Mapping[str, Any], part_rows: int) -> Job:
-    _empty(folder, but=("lock",))  # left by a process that was killed before it had a record
+    empty(folder, but=(LOCK,))  # left by a process that was killed before it had a record
     digest, total = hashlib.sha256(), 0
     with atomic_path(_inputs(folder)) as temporary, temporary.open("wb") as handle:
         for line in _lines(source):
@@ -201,7 +203,7 @@ def _begin(folder: Path, source: Source, asked: Mapping[str, Any], part_rows: in
         part_rows=part_rows,
         left_out=source.left_out,
     )
-    write_json(_record(folder), asdict(job))
+    write_json(folder / RECORD, asdict(job))
     return job
 
 
@@ -217,7 +219,7 @@ def _lines(source: Source) -> Iterator[bytes]:
 
 
 def _read_job(folder: Path) -> Job | None:
-    record = _record(folder)
+    record = folder / RECORD
     if not record.is_file():
         return None
     try:
@@ -238,46 +240,8 @@ def _fingerprint(source: Source) -> str:
 
 def _foreign(folder: Path, key: str, before: Any) -> UserError:
     what = "another input" if key == "fingerprint" else f"{_WORDS.get(key, key)} {before}"
-    return UserError(
-        f"out must be a name whose parts belong to the same work (remove {folder} or "
-        f"choose another name), got parts begun with {what}"
-    )
-
-
-@contextmanager
-def locked(folder: Path, out: Path) -> Iterator[None]:
-    """Keep a second process away; the system lets go of the lock when the process dies.
-
-    Args:
-        folder: the work folder; it is made if need be.
-        out: what is written, for the message.
-
-    Raises:
-        UserError: if another process holds the lock, or the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / "lock").open("wb")
-    except OSError as error:
-        raise UserError(f"out must be a writable place, got {out}: {error.strerror}") from error
-    with handle:
-        try:
-            import fcntl
-        except ImportError:  # Windows: the user keeps the order
-            yield
-            return
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"out must be free, got {out}, which another process writes") from None
-        except OSError:  # a file system without locks
-            pass
-        yield
+    return begun_otherwise(folder, what)
 
 
 def _inputs(folder: Path) -> Path:
     return folder / "inputs.jsonl"
-
-
-def _record(folder: Path) -> Path:
-    return folder / "job.json"

@@ -84,7 +84,8 @@ class Predictor:
                 accelerator where there is one.
             batch_size: images per forward pass, >= 1.
             threads: threads that decode, >= 1; None takes one per processor, at most 8.
-            readout: `softmax` (class layer), `nearest_centre` or `knn` (exact, over the training
+            readout: `softmax` (class layer), `gaussian` (of a model trained for Gaussian
+                structure), `nearest_centre`, `nearest_subclass` or `knn` (exact, over the training
                 embeddings); of a multi-label bundle `sigmoid` (class layer) or `knn`. None takes
                 the first of these that the bundle has.
             k: neighbours of `knn`, each with one vote.
@@ -278,10 +279,11 @@ class Predictor:
         rule = f"an array (H, W, C) of {', '.join(_DTYPES)}"
         fits = array.ndim == 3 and array.size and array.dtype.name in _DTYPES
         require(fits, "image", rule, f"{array.shape} of {array.dtype}")
-        matched = match_bands(array, self.preprocessing.bands)
+        bands, grey = self.preprocessing.bands, self.preprocessing.grey
         longest = max(self.preprocessing.height_width)
-        whole, _ = step_image(matched, self.preprocessing.steps, side=longest)
-        return to_tensor(resize_image(whole, self.preprocessing), self.preprocessing)
+        whole, _ = step_image(array, self.preprocessing.steps, side=longest)
+        matched = match_bands(whole, bands, grey=grey)
+        return to_tensor(resize_image(matched, self.preprocessing), self.preprocessing)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice, tee
@@ -79,6 +79,7 @@ def predict(
     shard: tuple[int, int] = (1, 1),
     part_rows: int = PART_ROWS,
     overwrite: bool = False,
+    facts: Mapping[str, str] | None = None,
     on_progress: Progress | None = None,
 ) -> Written:
     """Write one row per image: path, status, reason, label, `p_<class>` per class, model_id.
@@ -96,6 +97,7 @@ def predict(
             differ by at most one; the outputs of 1..n, one after the other, are the whole.
         part_rows: rows that are finished together.
         overwrite: replace `out` if it is there. Work that was begun goes on in any case.
+        facts: more metadata.
         on_progress: called with (rows done, rows in all) at the start and after each batch.
 
     Returns:
@@ -106,8 +108,9 @@ def predict(
             classes, or the parts in the work folder belong to another model or input.
     """
     require(len(model.classes), "model", "one with classes or centres", model.model_id)
-    facts = {**_facts(model), "classes": json.dumps(list(model.classes), ensure_ascii=False)}
-    schema = prediction_schema(model.classes, facts)
+    classes = json.dumps(list(model.classes), ensure_ascii=False)
+    told = {**_facts(model), "classes": classes, **(facts or {})}
+    schema = prediction_schema(model.classes, told)
     return _write("predict", model, source, out, schema, shard, part_rows, overwrite, on_progress)
 
 
@@ -119,6 +122,7 @@ def embed(
     shard: tuple[int, int] = (1, 1),
     part_rows: int = PART_ROWS,
     overwrite: bool = False,
+    facts: Mapping[str, str] | None = None,
     on_progress: Progress | None = None,
 ) -> Written:
     """Write one embedding per image, as the model's space compares it (unit rows for `cosine`).
@@ -131,6 +135,7 @@ def embed(
         shard: see `predict`.
         part_rows: see `predict`.
         overwrite: see `predict`.
+        facts: see `predict`.
         on_progress: see `predict`.
 
     Returns:
@@ -139,12 +144,8 @@ def embed(
     Raises:
         UserError: as for `predict`.
     """
-    facts = {
-        **_facts(model),
-        "dim": str(model.embedding_dim),
-        "dtype": "float32",
-    }
-    schema = embedding_schema(model.embedding_dim, facts)
+    size = {"dim": str(model.embedding_dim), "dtype": "float32"}
+    schema = embedding_schema(model.embedding_dim, {**_facts(model), **size, **(facts or {})})
     return _write("embed", model, source, out, schema, shard, part_rows, overwrite, on_progress)
 
 

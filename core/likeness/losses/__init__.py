@@ -14,6 +14,7 @@ from likeness.losses.factory import (
     build_classification,
     build_loss,
 )
+from likeness.losses.gaussian import GaussianStructuredLoss
 from likeness.losses.lifted import GeneralisedLiftedLoss, LiftedStructuredLoss
 from likeness.losses.triplet import BatchHardTripletLoss, SemiHardTripletLoss, TripletLoss
 from likeness.losses.weighted_contrastive import WeightedContrastiveLoss
@@ -26,6 +27,7 @@ __all__ = [
     "ClassificationSpec",
     "ContrastiveLoss",
     "FocalLoss",
+    "GaussianStructuredLoss",
     "GeneralisedLiftedLoss",
     "LiftedStructuredLoss",
     "Loss",

@@ -128,6 +128,11 @@ class PairLoss(nn.Module):
         """Whether `imprint` wants the class means of the training set before the first step."""
         return False
 
+    @property
+    def reads_absent_classes(self) -> bool:
+        """Whether the value depends on classes that no sample of the batch is of."""
+        return False
+
     def imprint(self, embeddings_ND: Float[Tensor, "N D"], labels_N: Tensor) -> None:
         """Set the loss's class representatives from raw embeddings; nothing to do by default."""
 

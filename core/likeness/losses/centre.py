@@ -360,6 +360,11 @@ class CentreStructuredLoss(PairLoss):
         """True where centres are kept from step to step."""
         return self.centres.bank is not None
 
+    @property
+    def reads_absent_classes(self) -> bool:
+        """True where centres are kept: they push each other, whatever the batch holds."""
+        return self.centres.bank is not None
+
     def imprint(self, embeddings_ND: Float[Tensor, "N D"], labels_N: Tensor) -> None:
         """Set the centres to the class means of raw embeddings."""
         self.centres.imprint(embeddings_ND, labels_N)

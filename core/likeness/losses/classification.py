@@ -22,6 +22,7 @@ from likeness.rows import label_probability
 
 ClassWeights = Literal["none", "balanced"]
 CLASS_WEIGHTS: tuple[ClassWeights, ...] = ("none", "balanced")
+Counts = Sequence[int] | Sequence[float]  # of samples by class; of shares where labels are soft
 
 
 def cross_entropy(
@@ -175,11 +176,11 @@ class ClassificationLoss(nn.Module):
         *,
         label_smoothing: float = 0.0,
         class_weights: ClassWeights = "none",
-        counts: Sequence[int] | None = None,
+        counts: Counts | None = None,
         confidence_sigma: float | None = None,
     ) -> None:
         super().__init__()
-        _check_options(label_smoothing, class_weights)
+        check_options(label_smoothing, class_weights)
         if confidence_sigma is not None:
             rule = "> 0 and finite"
             require(0 < confidence_sigma < math.inf, "confidence_sigma", rule, confidence_sigma)
@@ -227,7 +228,7 @@ class FocalLoss(ClassificationLoss):
         *,
         gamma: float = 2.0,
         class_weights: ClassWeights = "none",
-        counts: Sequence[int] | None = None,
+        counts: Counts | None = None,
     ) -> None:
         super().__init__(class_weights=class_weights, counts=counts)
         require(0 <= gamma < math.inf, "gamma", ">= 0 and finite", gamma)
@@ -264,11 +265,11 @@ class MultiLabelClassificationLoss(nn.Module):
         *,
         label_smoothing: float = 0.0,
         class_weights: ClassWeights = "none",
-        counts: Sequence[int] | None = None,
+        counts: Counts | None = None,
         images: int | None = None,
     ) -> None:
         super().__init__()
-        _check_options(label_smoothing, class_weights)
+        check_options(label_smoothing, class_weights)
         self.label_smoothing = label_smoothing
         weight_L = positive_weights(counts, images) if class_weights == "balanced" else None
         self.register_buffer("weight_L", weight_L)
@@ -295,11 +296,11 @@ class MultiLabelClassificationLoss(nn.Module):
         )
 
 
-def balanced_weights(counts: Sequence[int] | None) -> Float[Tensor, " C"]:
+def balanced_weights(counts: Counts | None) -> Float[Tensor, " C"]:
     """Weights n / (C * n_k): every class weighs the same in a pass over the data.
 
     Raises:
-        UserError: if counts are missing, or a class has no sample.
+        UserError: if counts are missing, or one is below 1.
     """
     if counts is None or not len(counts):
         raise UserError("counts must be given for balanced class weights, got nothing")
@@ -309,7 +310,7 @@ def balanced_weights(counts: Sequence[int] | None) -> Float[Tensor, " C"]:
     return count_C.sum() / (len(counts) * count_C)
 
 
-def positive_weights(counts: Sequence[int] | None, images: int | None) -> Float[Tensor, " L"]:
+def positive_weights(counts: Counts | None, images: int | None) -> Float[Tensor, " L"]:
     """Weights n_negative / n_positive: a label's positives weigh as much as its negatives.
 
     A label that every image has counts as if one image had it not, so that it is not ignored.
@@ -326,7 +327,12 @@ def positive_weights(counts: Sequence[int] | None, images: int | None) -> Float[
     return (images - count_L).clamp_min(1) / count_L
 
 
-def _check_options(label_smoothing: float, class_weights: str) -> None:
+def check_options(label_smoothing: float, class_weights: str) -> None:
+    """Refuse options that all classification losses share, where they are out of range.
+
+    Raises:
+        UserError: naming the option.
+    """
     require(0 <= label_smoothing < 1, "label_smoothing", "in [0, 1)", label_smoothing)
     names = ", ".join(CLASS_WEIGHTS)
     require(class_weights in CLASS_WEIGHTS, "class_weights", f"one of {names}", class_weights)

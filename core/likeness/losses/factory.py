@@ -14,11 +14,14 @@ from likeness.losses.centre import Between, CentreLoss, CentreMode, CentreStruct
 from likeness.losses.classification import (
     ClassificationLoss,
     ClassWeights,
+    Counts,
     FocalLoss,
     MultiLabelClassificationLoss,
 )
 from likeness.losses.contrastive import ContrastiveLoss
+from likeness.losses.gaussian import GaussianStructuredLoss
 from likeness.losses.lifted import GeneralisedLiftedLoss, LiftedStructuredLoss
+from likeness.losses.soft_targets import LEAST_SHARE, MultiTargetLoss, SoftTargetLoss, Targets
 from likeness.losses.triplet import (
     BatchHardTripletLoss,
     SemiHardTripletLoss,
@@ -125,6 +128,16 @@ class CentreStructuredSpec(Spec):
     space: MetricSpace = "cosine"
 
 
+class GaussianStructuredSpec(Spec):
+    """See `GaussianStructuredLoss`."""
+
+    name: Literal["gaussian_structured"] = "gaussian_structured"
+    sigma: float = Field(1.0, gt=0)
+    norm_weight: float = Field(1e-4, ge=0)
+    eta: float = Field(0.1, gt=0, le=1)
+    space: Literal["euclidean"] = "euclidean"
+
+
 AnyLossSpec = (
     ContrastiveSpec
     | WeightedContrastiveSpec
@@ -135,12 +148,13 @@ AnyLossSpec = (
     | GeneralisedLiftedSpec
     | CentreSpec
     | CentreStructuredSpec
+    | GaussianStructuredSpec
 )
 LossSpec = Annotated[AnyLossSpec, Field(discriminator="name")]
 
 
 class ClassificationSpec(Spec):
-    """See `ClassificationLoss`, `FocalLoss` and `MultiLabelClassificationLoss`.
+    """See `ClassificationLoss`, `FocalLoss`, `MultiLabelClassificationLoss` and `soft_targets`.
 
     Attributes:
         name: `cross_entropy` or `focal` for one class per image, else `binary_cross_entropy`.
@@ -148,6 +162,12 @@ class ClassificationSpec(Spec):
         class_weights: `none` or `balanced`.
         gamma: of `focal` only, >= 0; None means 2.
         confidence_sigma: of `cross_entropy` only, > 0: samples of medium confidence count most.
+        targets: what is learned of sets where several annotators judged each image, in the terms of
+            FER+ (Barsoum et al. 2016): `label`, its majority class; `drawn`, one class drawn from
+            the votes in every step ("probability"); `soft`, the distribution of the votes
+            ("cross-entropy"); `multi`, any class with enough votes is right ("multi-target").
+            Losses of pairs, samplers and validation go by the majority class whatever this is.
+        least_share: of `multi` only, in (0, 1]: enough votes; None means 0.3, as in FER+.
     """
 
     name: Literal["cross_entropy", "binary_cross_entropy", "focal"] = "cross_entropy"
@@ -155,6 +175,8 @@ class ClassificationSpec(Spec):
     class_weights: ClassWeights = "none"
     gamma: float | None = Field(None, ge=0)
     confidence_sigma: float | None = Field(None, gt=0)
+    targets: Targets = "label"
+    least_share: float | None = Field(None, gt=0, le=1)
 
     @model_validator(mode="after")
     def _combinations(self) -> ClassificationSpec:
@@ -168,7 +190,32 @@ class ClassificationSpec(Spec):
             require(sigma is None, "confidence_sigma", rule, sigma)
         return self
 
+    @model_validator(mode="after")
+    def _targets_fit(self) -> ClassificationSpec:
+        """Soft and several targets have no one class that a confidence could be read of."""
+        fitting: dict[str, tuple[Targets, ...]] = {
+            "cross_entropy": ("label", "drawn", "soft", "multi"),
+            "focal": ("label", "drawn"),
+            "binary_cross_entropy": ("label",),
+        }
+        allowed = fitting[self.name]
+        rule = f"{' or '.join(map(repr, allowed))} for {self.name}"
+        require(self.targets in allowed, "targets", rule, self.targets)
+        rule = f"left out for targets {self.targets!r}"
+        if self.targets in ("soft", "multi"):
+            sigma = self.confidence_sigma
+            require(sigma is None, "confidence_sigma", rule, sigma)
+        if self.targets == "multi":
+            require(self.label_smoothing == 0, "label_smoothing", rule, self.label_smoothing)
+            require(self.class_weights == "none", "class_weights", rule, self.class_weights)
+        else:
+            require(self.least_share is None, "least_share", rule, self.least_share)
+        return self
 
+
+AnyClassification = (
+    ClassificationLoss | MultiLabelClassificationLoss | SoftTargetLoss | MultiTargetLoss
+)
 _FREE: dict[type[Spec], type[PairLoss]] = {
     ContrastiveSpec: ContrastiveLoss,
     WeightedContrastiveSpec: WeightedContrastiveLoss,
@@ -178,9 +225,12 @@ _FREE: dict[type[Spec], type[PairLoss]] = {
     LiftedStructuredSpec: LiftedStructuredLoss,
     GeneralisedLiftedSpec: GeneralisedLiftedLoss,
 }
-_PER_CLASS: dict[type[Spec], type[CentreLoss] | type[CentreStructuredLoss]] = {
+_PER_CLASS: dict[
+    type[Spec], type[CentreLoss] | type[CentreStructuredLoss] | type[GaussianStructuredLoss]
+] = {
     CentreSpec: CentreLoss,
     CentreStructuredSpec: CentreStructuredLoss,
+    GaussianStructuredSpec: GaussianStructuredLoss,
 }
 
 
@@ -202,13 +252,14 @@ def build_loss(spec: LossSpec, *, num_classes: int, dim: int) -> PairLoss:
 
 
 def build_classification(
-    spec: ClassificationSpec, *, counts: Sequence[int] | None = None, images: int | None = None
-) -> ClassificationLoss | MultiLabelClassificationLoss:
+    spec: ClassificationSpec, *, counts: Counts | None = None, images: int | None = None
+) -> AnyClassification:
     """The classification loss that a spec describes.
 
     Args:
         spec: the options.
-        counts: training samples of each class (label), needed for balanced class weights.
+        counts: training samples of each class (label), needed for balanced class weights; for
+            targets that are drawn or soft the sum of each class's shares.
         images: all training samples; needed for those of `binary_cross_entropy`.
 
     Raises:
@@ -217,9 +268,14 @@ def build_classification(
     if spec.name == "focal":
         gamma = 2.0 if spec.gamma is None else spec.gamma
         return FocalLoss(gamma=gamma, class_weights=spec.class_weights, counts=counts)
+    if spec.targets == "multi":
+        share = LEAST_SHARE if spec.least_share is None else spec.least_share
+        return MultiTargetLoss(least_share=share)
     options = spec.model_dump(include={"label_smoothing", "class_weights"})
     if spec.name == "binary_cross_entropy":
         return MultiLabelClassificationLoss(**options, counts=counts, images=images)
+    if spec.targets == "soft":
+        return SoftTargetLoss(**options, counts=counts)
     sigma = spec.confidence_sigma
     return ClassificationLoss(**options, counts=counts, confidence_sigma=sigma)
 

@@ -1,4 +1,4 @@
-"""torchvision's networks, and GoogLeNet-BN, behind one small interface.
+"""torchvision's networks, GoogLeNet-BN and PreActResNet-18, behind one small interface.
 
 Shapes: N = images, C = bands, H, W = pixels, F = features, h, w = cells of the feature map,
 T = tokens.
@@ -24,6 +24,7 @@ from torchvision.models.vgg import VGG, cfgs, make_layers
 from torchvision.models.vision_transformer import VisionTransformer
 
 from likeness.errors import require
+from likeness.models import preact_resnet
 from likeness.models.attention import add_attention
 from likeness.models.inception_bn import (
     FIRST_LAYER,
@@ -60,7 +61,7 @@ class Backbone(Protocol):
     Attributes:
         num_features: F, the channels of the feature map.
         net: torchvision's network without its class layer; its keys are torchvision's (those of
-            GoogLeNet-BN follow the Caffe layers' names).
+            GoogLeNet-BN follow the Caffe layers' names, those of PreActResNet-18 a ResNet's).
         first_layer: the key of the convolution that reads the image.
         head_prefix: the keys of torchvision's class layer, which is not kept.
     """
@@ -273,6 +274,22 @@ class InceptionBNBackbone(nn.Module):
         return BackboneOutputs(map_NFhw, None, stages)
 
 
+class PreActResNetBackbone(nn.Module):
+    """PreActResNet-18, map of stride 8, signed; see `likeness.models.preact_resnet`."""
+
+    first_layer = "conv1"
+    head_prefix = "linear."
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.num_features = preact_resnet.NUM_FEATURES
+        self.net: nn.Module = preact_resnet.build_trunk(spec)
+
+    def forward(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:
+        """The map behind the last block; nothing normalises it."""
+        return BackboneOutputs(self.net(images_NCHW), None)
+
+
 def build_backbone(spec: ModelSpec) -> Backbone:
     """The backbone that `spec` names, with random weights from torch's global generator."""
     match spec.backbone:
@@ -286,3 +303,5 @@ def build_backbone(spec: ModelSpec) -> Backbone:
             return ViTBackbone(spec)
         case "inception_bn":
             return InceptionBNBackbone(spec)
+        case "preact_resnet18":
+            return PreActResNetBackbone(spec)

@@ -22,6 +22,7 @@ BackboneName = Literal[
     "convnext_tiny",
     "vit_b_16",
     "inception_bn",
+    "preact_resnet18",
 ]
 Space = Literal["euclidean", "cosine", "dot"]
 AttentionOrder = Literal["none", "parallel", "sequential", "sum"]
@@ -42,9 +43,14 @@ _NO_SMALL_STEM = {
     "alexnet": "alexnet, whose layers are made for large images",
     "convnext_tiny": "convnext_tiny, which reads patches",
     "vit_b_16": "vit_b_16",
+    "preact_resnet18": "preact_resnet18, whose first convolution is that of a small stem already",
 }
-# A generalised mean needs maps that are not negative; these two have both signs.
-_POOLINGS = {"vit_b_16": ("gap", "class_token"), "convnext_tiny": ("gap",)}
+# A generalised mean needs maps that are not negative; these have both signs.
+_POOLINGS = {
+    "vit_b_16": ("gap", "class_token"),
+    "convnext_tiny": ("gap",),
+    "preact_resnet18": ("gap",),
+}
 _RESNETS = ("resnet18", "resnet34", "resnet50")
 
 
@@ -64,10 +70,12 @@ class ModelSpec(Spec):
     """Options of one Embedder.
 
     Attributes:
-        backbone: the network that reads the image: one of torchvision's, or `inception_bn`
-            (GoogLeNet-BN) with three heads, see `likeness.models.heads`.
+        backbone: the network that reads the image: one of torchvision's, `inception_bn`
+            (GoogLeNet-BN) with three heads, see `likeness.models.heads`, or `preact_resnet18`, see
+            `likeness.models.preact_resnet`.
         weights: where the backbone starts: `none` (random), `imagenet` (a converted torchvision
-            file in the local cache, never fetched; for `inception_bn` a converted Caffe model), or
+            file in the local cache, never fetched; for `inception_bn` a converted Caffe model;
+            there is none for `preact_resnet18`), or
             a `.safetensors` file with torchvision's key names, or a model directory whose backbone
             is taken.
         stem: `standard` (torchvision's) or `small`, one 3 x 3 convolution of stride 1 and no
@@ -80,8 +88,8 @@ class ModelSpec(Spec):
             each >= 16; one multiple of 16 for ViT, >= 32 for VGG-16, ConvNeXt-T and DenseNet-121
             (standard stem), >= 63 for AlexNet, >= 71 for Inception-BN (18 with the small stem).
         pooling: from the feature map to one vector: `gap` (mean), `gem` (generalised mean with a
-            learned exponent; not for the signed maps of ViT and ConvNeXt), `class_token` (ViT
-            only).
+            learned exponent; not for the signed maps of ViT, ConvNeXt and PreActResNet),
+            `class_token` (ViT only).
         embedding_dim: length of the embedding; None makes the pooled features the embedding. That
             of Inception-BN always comes from its middle head, None: of length 1024.
         space: how the embedding is compared; the Embedder itself returns it raw.
@@ -118,6 +126,9 @@ class ModelSpec(Spec):
     @model_validator(mode="after")
     def _combinations(self) -> ModelSpec:
         name = self.backbone
+        rule = f"'none', a file or a model for {name}, of which there are no ImageNet weights"
+        made = self.weights != "imagenet" or name != "preact_resnet18"
+        require(made, "weights", rule, self.weights)
         if name in _NO_SMALL_STEM:
             require(
                 self.stem == "standard", "stem", f"'standard' for {_NO_SMALL_STEM[name]}", self.stem

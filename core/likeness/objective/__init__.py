@@ -9,12 +9,21 @@ from likeness.objective.factory import (
     TermSpec,
     build_objective,
 )
-from likeness.objective.terms import Heads, LinearWeight, ObjectiveResult, Part, Term, Weight
+from likeness.objective.terms import (
+    Heads,
+    LabelKind,
+    LinearWeight,
+    ObjectiveResult,
+    Part,
+    Term,
+    Weight,
+)
 from likeness.objective.weighted_sum import Objective, SetClassifier, SetLevel
 
 __all__ = [
     "ClassificationTermSpec",
     "Heads",
+    "LabelKind",
     "LinearWeight",
     "Objective",
     "ObjectiveResult",

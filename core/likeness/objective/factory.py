@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from likeness.config import Spec
-from likeness.errors import require
+from likeness.errors import UserError, require
+from likeness.losses.classification import Counts
 from likeness.losses.factory import (
     ClassificationSpec,
     LossSpec,
@@ -24,7 +25,7 @@ from likeness.mining.factory import (
     keeps_graph,
 )
 from likeness.models.heads import CLASS, EMBEDDING
-from likeness.objective.terms import Term, Weight
+from likeness.objective.terms import LabelKind, Term, Weight
 from likeness.objective.weighted_sum import Objective, SetClassifier, SetLevel, SetPooling
 from likeness.selection import pipeline
 
@@ -40,9 +41,16 @@ class SetTermSpec(Spec):
 
 
 class TermSpec(SetTermSpec):
-    """One loss, what it may look at, and how much it counts."""
+    """One loss, what it may look at, and how much it counts.
+
+    Attributes:
+        head: the head whose embeddings it compares.
+        labels: what it tells apart: the classes, or the sub-classes that the run finds in them
+            (then `subclasses` must be given). Its miners choose pairs by the same.
+    """
 
     head: str = EMBEDDING
+    labels: LabelKind = "class"
 
 
 class ClassificationTermSpec(ClassificationSpec):
@@ -78,6 +86,8 @@ class SetClassificationSpec(ClassificationSpec):
     def _sets_are_not_counted(self) -> SetClassificationSpec:
         rule = "'none' for sets, which are not counted by class"
         require(self.class_weights == "none", "class_weights", rule, self.class_weights)
+        rule = "'label' for sets, which have one class and no votes"
+        require(self.targets == "label", "targets", rule, self.targets)
         return self
 
 
@@ -136,9 +146,10 @@ def build_objective(
     *,
     num_classes: int,
     dims: Mapping[str, int],
-    class_counts: Sequence[int] | None = None,
+    class_counts: Counts | None = None,
     images: int | None = None,
     multilabel: bool = False,
+    subclasses: int | None = None,
 ) -> Objective:
     """The objective that a configuration names.
 
@@ -148,18 +159,23 @@ def build_objective(
         spec: the configuration.
         num_classes: C.
         dims: embedding dimension of each head.
-        class_counts: training images of each class (label), for balanced class weights.
+        class_counts: training images of each class (label), for balanced class weights; for
+            targets that are drawn or soft the sum of each class's shares.
         images: all training images, for those of several labels per image.
         multilabel: whether a batch's labels are a table (N, L) instead of classes (N,).
+        subclasses: sub-classes that a class may come to have; None for a run without any. What a
+            loss keeps of each is made for all of them, so it fits however many there are.
 
     Raises:
         UserError: for a loss and a miner that make no sense together, a loss or a miner that does
-            not fit the labels, a miner without the logits it reads, or an unknown head.
+            not fit the labels, a miner without the logits it reads, an unknown head, or a term on
+            sub-classes that there are none for.
     """
     check_labels([item.loss for item in spec.terms], spec.classification, multilabel=multilabel)
     terms = _terms(
-        [(item.head, item) for item in spec.terms],
+        [(item.head, item.labels, item) for item in spec.terms],
         num_classes=num_classes,
+        subclasses=subclasses,
         dims=dims,
         has_logits=spec.classification is not None,
         multilabel=multilabel,
@@ -175,6 +191,7 @@ def build_objective(
         build_classification(chosen, counts=class_counts, images=images),
         classification_weight=chosen.weight,
         classification_heads=chosen.heads,
+        targets=chosen.targets,
         exclude_groups=spec.exclude_groups,
         sets=sets,
     )
@@ -192,8 +209,9 @@ def _sets(
     require(fits, "sets.pooling", rule, spec.pooling)
     require(spec.head in dims, "sets.head", f"one of {', '.join(dims)}", spec.head)
     terms = _terms(
-        [(spec.head, item) for item in spec.terms],
+        [(spec.head, "class", item) for item in spec.terms],
         num_classes=num_classes,
+        subclasses=None,
         dims=dims,
         has_logits=chosen is not None,
         multilabel=multilabel,
@@ -217,25 +235,44 @@ def _sets(
 
 
 def _terms(
-    items: Iterable[tuple[str, SetTermSpec]],
+    items: Iterable[tuple[str, LabelKind, SetTermSpec]],
     *,
     num_classes: int,
+    subclasses: int | None,
     dims: Mapping[str, int],
     has_logits: bool,
     multilabel: bool,
 ) -> dict[str, Term]:
-    """Losses with their miners by name, each on the head beside it."""
+    """Losses with their miners by name, each on the head and the labels beside it."""
     terms: dict[str, Term] = {}
-    for head, item in items:
+    for head, labels, item in items:
         require(head in dims, "head", f"one of {', '.join(dims)}", head)
-        loss = build_loss(item.loss, num_classes=num_classes, dim=dims[head])
+        count = num_classes
+        if labels == "subclass":
+            count *= _slots(subclasses, multilabel=multilabel)
+        loss = build_loss(item.loss, num_classes=count, dim=dims[head])
+        if labels == "subclass" and loss.reads_absent_classes:
+            raise UserError(
+                "centres must be 'batch_mean' on sub-classes, of which some numbers may be free, "
+                f"got those that {item.loss.name} keeps for every class"
+            )
         check_combination(loss, item.miners)
         check_attention(item.miners, has_logits=has_logits, multilabel=multilabel)
         miners = [build_miner(miner) for miner in item.miners]
         name: str = item.loss.name
+        if labels == "subclass":
+            name += "_subclass"
         while name in terms:
             name += "_again"
         mined = pipeline(*miners) if miners else None
         graph = keeps_graph(item.miners)
-        terms[name] = Term(loss, mined, item.weight, head, differentiable=graph)
+        terms[name] = Term(loss, mined, item.weight, head, differentiable=graph, labels=labels)
     return terms
+
+
+def _slots(subclasses: int | None, *, multilabel: bool) -> int:
+    """Numbers that are kept free for the sub-classes of each class."""
+    require(not multilabel, "labels", "'class' for several labels per image", "subclass")
+    require(subclasses is not None, "labels", "'class' in a run without subclasses", "subclass")
+    assert subclasses is not None
+    return subclasses

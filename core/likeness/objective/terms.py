@@ -6,17 +6,19 @@ Shapes: N = samples, D = embedding dimension, C = classes (or labels).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from likeness.batch import Batch
 from likeness.config import Spec
-from likeness.errors import UserError
+from likeness.errors import UserError, require
 from likeness.losses.base import PairLoss
 from likeness.pairs import Pairs
 from likeness.selection import AnySelection, Miner
+
+LabelKind = Literal["class", "subclass"]
 
 
 class LinearWeight(Spec):
@@ -65,7 +67,10 @@ class ObjectiveResult(NamedTuple):
 
 
 class Term(nn.Module):
-    """A loss with its miners, weight and head; `differentiable` hands the miners the graph."""
+    """A loss with its miners, weight and head, on classes or on sub-classes.
+
+    `differentiable` hands the miners the graph. Miners that read the logits go by classes always.
+    """
 
     def __init__(
         self,
@@ -75,10 +80,23 @@ class Term(nn.Module):
         head: str,
         *,
         differentiable: bool = False,
+        labels: LabelKind = "class",
     ) -> None:
         super().__init__()
         self.loss, self.miner, self.weight, self.head = loss, miner, weight, head
-        self.differentiable = differentiable
+        self.differentiable, self.labels = differentiable, labels
+
+    def labels_of(self, batch: Batch) -> Tensor:
+        """What the loss tells apart: classes (or several labels), or the sub-classes of now.
+
+        Raises:
+            UserError: if it is sub-classes and the batch has none.
+        """
+        if self.labels == "class":
+            return batch.labels
+        require(batch.subclass is not None, "subclass", "given for terms on sub-classes", None)
+        assert batch.subclass is not None
+        return batch.subclass
 
     def select(self, pairs: Pairs, outputs: Heads, batch: Batch) -> AnySelection | None:
         """What the miners choose; None without miners."""

@@ -1,7 +1,7 @@
 """The weighted sum of losses on one batch, and on the sets of samples in it.
 
-Every term reads one shared geometry: the pairs of a head in a space are built once per step,
-whatever the number of losses and miners that look at them.
+Every term reads one shared geometry: the pairs of a head in a space are built once per step (once
+more for sub-classes), whatever the number of losses and miners that look at them.
 
 Shapes: N = samples of the (global) batch, S = sets of them, D = embedding dimension, C = classes
 (or labels).
@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from likeness.batch import Batch
 from likeness.errors import UserError, require
 from likeness.losses.base import LossTerms
-from likeness.losses.classification import ClassificationLoss, MultiLabelClassificationLoss
+from likeness.losses.factory import AnyClassification
+from likeness.losses.soft_targets import Targets, draw_labels
 from likeness.mining.soft import attention
 from likeness.models.heads import CLASS, EMBEDDING
 from likeness.models.sets import pool_sets, pool_weighted
 from likeness.objective.terms import (
     Heads,
+    LabelKind,
     ObjectiveResult,
     Part,
     Term,
@@ -44,6 +46,8 @@ class Objective(nn.Module):
         classification: cross-entropy on the logits of each of `classification_heads`, or None.
         classification_weight: its weight; each head counts so much.
         classification_heads: the logits it reads.
+        targets: what it learns of each sample, see `likeness.losses.soft_targets`: all but `label`
+            read the batch's `target`.
         exclude_groups: no positive pair inside one group of the batch.
         sets: what is minimised of the batch's sets, or None.
 
@@ -54,10 +58,11 @@ class Objective(nn.Module):
     def __init__(
         self,
         terms: Mapping[str, Term],
-        classification: ClassificationLoss | MultiLabelClassificationLoss | None = None,
+        classification: AnyClassification | None = None,
         *,
         classification_weight: Weight = 1.0,
         classification_heads: Sequence[str] = (CLASS,),
+        targets: Targets = "label",
         exclude_groups: bool = False,
         sets: SetLevel | None = None,
     ) -> None:
@@ -68,6 +73,7 @@ class Objective(nn.Module):
         self.classification = classification
         self.classification_weight = classification_weight
         self.classification_heads = tuple(classification_heads)
+        self.targets = targets
         self.exclude_groups = exclude_groups
         self.sets = sets
 
@@ -106,23 +112,30 @@ class Objective(nn.Module):
         return own or (self.sets is not None and self.sets.objective.needs_class_means)
 
     @torch.no_grad()
-    def imprint(self, embeddings: Mapping[str, Tensor], labels: Tensor) -> None:
-        """Set the centres of every loss that wants it from raw training embeddings.
+    def imprint(
+        self, embeddings: Mapping[str, Tensor], labels: Tensor, *, kind: LabelKind = "class"
+    ) -> None:
+        """Set the centres of every loss on classes (or on sub-classes) that wants it.
 
         Centres of sets become the class means of the samples: every frame counts the same.
+
+        Args:
+            embeddings: raw embeddings of the training images by head.
+            labels: their classes, or the numbers of their sub-classes.
+            kind: which of the two.
         """
         for _, term in self._terms():
-            if term.loss.needs_class_means:
+            if term.labels == kind and term.loss.needs_class_means:
                 term.loss.imprint(head_of(embeddings, term.head, "embeddings"), labels)
         if self.sets is not None:
-            self.sets.objective.imprint(embeddings, labels)
+            self.sets.objective.imprint(embeddings, labels, kind=kind)
 
     @torch.no_grad()
     def after_step(self, outputs: Heads, batch: Batch) -> None:
         """Tell every loss that the optimiser has stepped (running centres move here)."""
         for _, term in self._terms():
             embeddings = head_of(outputs.embeddings, term.head, "embeddings")
-            term.loss.after_step(embeddings.detach(), batch.labels)
+            term.loss.after_step(embeddings.detach(), term.labels_of(batch))
         if self.sets is not None:
             self.sets.objective.after_step(*self.sets.pool(outputs, batch))
 
@@ -131,7 +144,7 @@ class Objective(nn.Module):
 
     def _metric(self, outputs: Heads, batch: Batch) -> Iterator[tuple[str, LossTerms, Weight]]:
         """The pair losses: name, value, weight."""
-        shared: dict[tuple[str, Space], Pairs] = {}
+        shared: dict[tuple[str, Space, LabelKind], Pairs] = {}
         for name, term in self._terms():
             pairs = self._pairs(shared, term, outputs, batch)
             selection = term.select(pairs, outputs, batch)
@@ -141,20 +154,36 @@ class Objective(nn.Module):
         """The classification of each head: name, value, weight."""
         if self.classification is None:
             return
+        wanted = self._wanted(batch)
         several = len(self.classification_heads) > 1
         for head in self.classification_heads:
             name = f"classification.{head}" if several else "classification"
             logits = head_of(outputs.logits, head, "logits")
-            found = self.classification.on_logits(logits, batch.labels)
+            found = self.classification.on_logits(logits, wanted)
             yield name, found, self.classification_weight
 
+    def _wanted(self, batch: Batch) -> Tensor:
+        """What the class layers should say, the same for every head: labels (N,), or (N, C)."""
+        if self.targets == "label":
+            return batch.labels
+        require(batch.target is not None, "target", f"given for targets {self.targets!r}", None)
+        assert batch.target is not None
+        if self.targets == "drawn":
+            return draw_labels(batch.target, batch.generator)
+        return batch.target
+
     def _pairs(
-        self, shared: dict[tuple[str, Space], Pairs], term: Term, outputs: Heads, batch: Batch
+        self,
+        shared: dict[tuple[str, Space, LabelKind], Pairs],
+        term: Term,
+        outputs: Heads,
+        batch: Batch,
     ) -> Pairs:
-        key = (term.head, term.loss.space)
+        key = (term.head, term.loss.space, term.labels)
         if key not in shared:
             embeddings = head_of(outputs.embeddings, term.head, "embeddings")
-            pairs = Pairs(embeddings, batch.labels, ids=batch.ids, space=term.loss.space)
+            labels = term.labels_of(batch)
+            pairs = Pairs(embeddings, labels, ids=batch.ids, space=term.loss.space)
             if self.exclude_groups:
                 require(batch.group is not None, "group", "given with exclude_groups", None)
                 assert batch.group is not None

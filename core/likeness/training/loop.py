@@ -55,6 +55,7 @@ class FitResult:
         history: one row per epoch, the columns of `logs/epochs.csv`.
         stopped_early: ended by `spec.patience`.
         already_finished: there was nothing left to do.
+        subclasses_RN: sub-class number of each training image in each round; None without rounds.
     """
 
     best_epoch: int
@@ -64,6 +65,7 @@ class FitResult:
     history: pd.DataFrame
     stopped_early: bool
     already_finished: bool
+    subclasses_RN: Tensor | None = None
 
 
 def fit(
@@ -115,6 +117,7 @@ def fit(
 
     Raises:
         UserError: if `run_dir` holds a checkpoint and `resume` is off; if it is another run's; if
+            the objective learns from distributions over the classes and `data` has none; if
             the loss is not finite (naming the batch); if `validate` lacks `spec.monitor`; for a
             precision that would spoil gradients, see `require_exact_gradients`.
     """
@@ -352,4 +355,5 @@ def _result(run: Run, already_finished: bool) -> FitResult:
         history=pd.DataFrame(ledger.history),
         stopped_early=ledger.stopped_early,
         already_finished=already_finished,
+        subclasses_RN=None if run.subclasses is None else run.subclasses.rounds_RN,
     )

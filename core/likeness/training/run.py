@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from torch.utils.data import Dataset
 
 from likeness.batch import Batch, first_places
 from likeness.errors import UserError, require
+from likeness.losses.soft_targets import check_distributions
 from likeness.objective import Objective
 from likeness.sampling import BatchPlan
 from likeness.training import seeds
@@ -36,6 +38,7 @@ from likeness.training.logs import RunLogs
 from likeness.training.optimisers import build_optimisers
 from likeness.training.spec import RunSpec
 from likeness.training.step import Method
+from likeness.training.subclass_rounds import SubclassRounds
 
 T = TypeVar("T")
 COLUMNS = ("group", "camera", "modality", "sequence")
@@ -53,9 +56,12 @@ class TrainingData:
         columns: more columns of `Batch` (those of `COLUMNS`), integers of shape (N,); all rows of
             one `sequence` are of one class.
         hash: of images, labels and splits; a resumed run must have the same.
+        targets: what several annotators said of each image, shares of the classes that sum to 1,
+            shape (N, C); None where nobody wrote it down.
 
     Raises:
-        UserError: if the lengths differ, a column is unknown, or a sequence has two classes.
+        UserError: if the lengths differ, a column is unknown, a sequence has two classes, or a row
+            of `targets` is no distribution.
     """
 
     images: Dataset[tuple[Tensor, int]]
@@ -63,6 +69,7 @@ class TrainingData:
     names: Sequence[str] = ()
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     hash: str = ""
+    targets: Tensor | None = None
 
     def __post_init__(self) -> None:
         count = len(self.labels)
@@ -75,6 +82,17 @@ class TrainingData:
             require(size == count, name, f"{count}, one for each label", size)
         if "sequence" in self.columns:
             self._check_sequences(self.columns["sequence"])
+        if self.targets is not None:
+            require(len(self.targets) == count, "targets", f"{count} rows", len(self.targets))
+            check_distributions(self.targets, name_of=self.name)
+
+    @property
+    def identity(self) -> str:
+        """`hash`, and with it what the annotators said."""
+        if self.targets is None:
+            return self.hash
+        said = self.targets.detach().cpu().contiguous().numpy().tobytes()
+        return f"{self.hash} {hashlib.sha256(said).hexdigest()}"
 
     def name(self, row: int) -> str:
         """What a person calls the row."""
@@ -108,6 +126,7 @@ class Run:
     optimisers: dict[str, Optimizer]
     hooks: list[EpochHook]
     loader: BatchLoader
+    subclasses: SubclassRounds | None = None
     ledger: Ledger = field(default_factory=Ledger)
     best: dict[str, Tensor] = field(default_factory=dict)
     checkpoint_steps: int | None = None
@@ -134,6 +153,8 @@ class Run:
             modality=known.get("modality"),
             sequence=sequence_N,
             generator=seeds.miner_generator(*key, device=device),
+            target=None if self.data.targets is None else self.data.targets[index].to(device),
+            subclass=None if self.subclasses is None else self.subclasses.of(rows).to(device),
         )
 
     def share(self, batch: Sequence[T]) -> Sequence[T]:
@@ -190,7 +211,7 @@ class Run:
 
     def _identity(self) -> Identity:
         config = self.spec.model_dump(mode="json")
-        return Identity(config, self.data.hash, self.fabric.world_size)
+        return Identity(config, self.data.identity, self.fabric.world_size)
 
     def _capture(self) -> Checkpoint:
         tensors = {f"method.{name}": item for name, item in self.method.state_dict().items()}
@@ -228,11 +249,19 @@ def assemble(
     hooks: Sequence[EpochHook],
     checkpoint_steps: int | None,
 ) -> Run:
-    """The parts of a run before its first step, on their device."""
+    """The parts of a run before its first step, on their device.
+
+    Raises:
+        UserError: if the objective learns from distributions over the classes and there are none.
+    """
+    known, rule = data.targets is not None, f"given for targets {objective.targets!r}"
+    require(known or objective.targets == "label", "targets", rule, None)
     seeds.reseed(spec.seed, seeds.BUILD)  # a method may make networks of its own
     method = make_method(embedder, objective).to(fabric.device)
     start_equal(method, fabric)
     planning = [plan] if isinstance(plan, EpochHook) else []
+    rounds = _rounds(spec, objective, data)
+    finding = [] if rounds is None else [rounds]
     return Run(
         folder=folder,
         spec=spec,
@@ -243,9 +272,26 @@ def assemble(
         optimisers=build_optimisers(
             method.groups(), method, spec.optimiser, embedder=method.embedder
         ),
-        hooks=[ClassMeans(objective), *hooks, *planning],
+        hooks=[ClassMeans(objective), *finding, *hooks, *planning],
         loader=BatchLoader(data.images, workers=spec.workers, device=fabric.device),
+        subclasses=rounds,
         checkpoint_steps=checkpoint_steps,
+    )
+
+
+def _rounds(spec: RunSpec, objective: Objective, data: TrainingData) -> SubclassRounds | None:
+    """What finds the sub-classes of a run, if it has any."""
+    if spec.subclasses is None:
+        return None
+    rule = "null for several labels per image"
+    require(data.labels.ndim == 1, "subclasses", rule, spec.subclasses.model_dump())
+    return SubclassRounds(
+        spec.subclasses,
+        objective,
+        num_classes=int(data.labels.max()) + 1,
+        images=len(data.labels),
+        space=spec.model.space,
+        seed=spec.seed,
     )
 
 

@@ -13,6 +13,7 @@ from likeness.errors import UserError, require
 from likeness.models import ModelSpec
 from likeness.objective import ObjectiveSpec
 from likeness.sampling import SamplerSpec
+from likeness.subclasses import SubclassSpec
 
 Monitor = Literal[
     "accuracy", "average_accuracy", "map_at_r", "macro_ap", "map", "wmap", "ndcg", "rank_1"
@@ -112,6 +113,10 @@ class DataSpec(Spec):
         steps: what is done to each image before it is resized, in this order, in training and ever
             after: `shades_of_grey`, `remove_dark_lines`, `crop_dark_border`, `crop_to_mask`; needs
             8-bit images of three bands. Without the cache it is done again in every epoch.
+        grey: images of three bands are taken for red, green and blue and become grey (luminance),
+            for ever after; grey ones stay. `model.bands` 3 repeats the one band.
+        per_image_standardisation: each image is shifted and scaled by its own pixels to mean 0 and
+            variance 1, for ever after; the statistics of the training images play no part then.
         cache_gib: sets that fit are kept decoded in memory, up to this many GiB; 0 never.
         scope_check: the model remembers what its training images look like, and `predict` answers
             others with `out_of_scope`.
@@ -127,6 +132,8 @@ class DataSpec(Spec):
     bands: list[int | str] | None = None
     block_km: float | None = Field(default=None, gt=0)
     steps: tuple[Step, ...] = ()
+    grey: bool = False
+    per_image_standardisation: bool = False
     cache_gib: float = Field(default=2.0, ge=0)
     scope_check: bool = False
 
@@ -142,6 +149,13 @@ class DataSpec(Spec):
     def _something_to_train_on(self) -> DataSpec:
         if self.test + self.val >= 1:
             raise UserError(f"test + val must be < 1, got {self.test + self.val}")
+        return self
+
+    @model_validator(mode="after")
+    def _scope_sees_the_light(self) -> DataSpec:
+        rule = "false with per_image_standardisation, which takes the light that it judges by"
+        fits = not (self.scope_check and self.per_image_standardisation)
+        require(fits, "scope_check", rule, self.scope_check)
         return self
 
 
@@ -166,6 +180,10 @@ class RunSpec(Spec):
             is kept besides. Changes no number.
         deterministic: only algorithms that repeat exactly on a GPU (slower); a CPU needs no such
             thing.
+        subclasses: sub-classes found anew in rounds, for the terms with `labels: subclass`; null
+            finds none.
+        start: a run or model directory whose whole network the run starts from, see
+            `likeness.training.start`; null starts as `model.weights` says.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -184,6 +202,15 @@ class RunSpec(Spec):
     grad_cache: int | None = Field(default=None, ge=1)
     checkpoint_minutes: float = Field(default=10.0, gt=0)
     deterministic: bool = False
+    subclasses: SubclassSpec | None = None
+    start: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_start(self) -> RunSpec:
+        fits = self.start is None or self.model.weights == "none"
+        rule = "'none' where start names the whole network"
+        require(fits, "model.weights", rule, self.model.weights)
+        return self
 
     @model_validator(mode="after")
     def _augmentation_fits(self) -> RunSpec:
@@ -194,6 +221,17 @@ class RunSpec(Spec):
     def _warmup_ends(self) -> RunSpec:
         warmup, rule = self.schedule.warmup_epochs, f"<= epochs, {self.epochs}"
         require(warmup <= self.epochs, "schedule.warmup_epochs", rule, warmup)
+        return self
+
+    @model_validator(mode="after")
+    def _subclasses_are_read(self) -> RunSpec:
+        read = any(term.labels == "subclass" for term in self.objective.terms)
+        if read:
+            rule = "given where a term has labels: subclass"
+            require(self.subclasses is not None, "subclasses", rule, None)
+        elif self.subclasses is not None:
+            rule = "null where no term has labels: subclass"
+            require(False, "subclasses", rule, self.subclasses.model_dump())
         return self
 
     @model_validator(mode="after")

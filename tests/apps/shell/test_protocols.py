@@ -97,6 +97,20 @@ def test_given_splits_stay_and_only_a_missing_val_is_cut():
     assert (table["split"].iloc[40:] == "test").all()
 
 
+def test_copies_share_a_split_where_one_is_cut_from_given_ones():
+    """Pictures come in pairs, and some are in the test part as well, where they stay."""
+    pixels = [f"picture {number % 20}" for number in range(40)]
+    manifest = images(split=["train"] * 40 + ["test"] * 20, pixels=[*pixels, *pixels[:20]])
+    table = splits(manifest, val=0.25, groups="group")
+    assert counts(table) == {"train": 30, "val": 10, "test": 20}
+    cut = table[table["split"] != "test"]
+    assert (cut.groupby("pixels")["split"].nunique() == 1).all()
+    assert table["group"][40:].tolist() == manifest.table["group"][40:].tolist()
+    given = ["train"] * 30 + ["val"] * 10 + ["test"] * 20
+    whole = images(split=given, pixels=["the same"] * 60)
+    assert splits(whole, groups="group")["group"].tolist() == whole.table["group"].tolist()
+
+
 @pytest.mark.parametrize(
     ("given", "got"), [([""] * 60, "no split"), (["train"] * 60, r"\['train'\]")]
 )

@@ -1,10 +1,15 @@
 """Random crops, flips, turns and colours."""
 
+import math
+
 import numpy as np
 import pytest
+from scipy.ndimage import rotate as scipys_rotate
 
 from fixtures.scenes import texture
-from likeness.data.augmentation import Augmentation, augment
+from likeness.config import parse
+from likeness.data.augmentation import Augmentation, augment, rotate
+from likeness.errors import UserError
 
 OFF = {"flips": False, "rotate90": False, "crop_scale_min": 1.0}
 STILL = {"brightness": 0.0, "contrast": 0.0, "colour": 0.0}
@@ -133,3 +138,74 @@ def test_sixteen_bits_are_clipped_not_wrapped():
     values = {int(augment(image, spec, source).max()) for _ in range(30)}
     assert max(values) == 65_535
     assert min(values) > 32_000
+
+
+# --- small angles -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(24, 24, 3), (20, 31, 1)])
+@pytest.mark.parametrize("degrees", [-20.0, 7.0, 45.0])
+def test_rotation_is_scipys(shape, degrees):
+    """Bilinear, mirrored beyond the border, counterclockwise."""
+    image = generator().random(shape, dtype=np.float32)
+    found = rotate(image, math.radians(degrees))
+    wanted = scipys_rotate(image, degrees, axes=(1, 0), reshape=False, order=1, mode="reflect")
+    inner = np.s_[3:-3, 3:-3]
+    np.testing.assert_allclose(found[inner], wanted[inner], atol=1e-4)
+    np.testing.assert_allclose(rotate(image, 0.0), image, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("bands", [1, 3, 5])
+def test_rotating_keeps_type_and_shape(dtype, bands):
+    image = texture(0, 0, side=20, bands=bands, dtype=dtype)
+    spec = Augmentation(**OFF, **STILL, rotate_degrees=20)
+    changed = augment(image, spec, generator())
+    assert (changed.shape, changed.dtype) == (image.shape, image.dtype)
+    assert not np.array_equal(changed, image)
+    assert changed.min() >= image.min()
+    assert changed.max() <= image.max()
+
+
+def test_angles_are_even_within_the_limit():
+    """Read off a picture whose value is the angle from the middle."""
+    across, down = np.meshgrid(np.arange(33) - 16, np.arange(33) - 16)
+    image = np.arctan2(-down, across).astype(np.float32)[..., None]
+    spec, source = Augmentation(**OFF, **STILL, rotate_degrees=30), generator()
+    turned = [augment(image, spec, source)[16, 28, 0] for _ in range(400)]
+    angles = np.degrees(turned)
+    assert np.abs(angles).max() <= 30.1
+    assert angles.min() < -28 < 28 < angles.max()
+    assert abs(np.mean(angles)) < 3  # three and a half standard deviations
+    assert np.std(angles) == pytest.approx(60 / math.sqrt(12), rel=0.1)
+
+
+def test_a_small_angle_leaves_the_other_changes_as_they_were():
+    """Flip and light are those of the same seed without it."""
+    image = texture(1, 0, side=16)
+    image = np.broadcast_to(image[:1, :1], image.shape)  # even: no angle shows
+    spec = {"rotate90": False, "brightness": 0.3}
+    for seed in range(8):
+        turned = augment(image, Augmentation(**spec, rotate_degrees=20), generator(seed))
+        plain = augment(image, Augmentation(**spec), generator(seed))
+        np.testing.assert_array_equal(turned, plain)
+    used, fresh = generator(), generator()
+    augment(image, Augmentation(**spec, rotate_degrees=20), used)
+    fresh.random(10)
+    assert used.random() == fresh.random()
+
+
+def test_no_data_turns_with_the_picture_and_spoils_no_more():
+    image = np.full((21, 21, 2), 5.0, np.float32)
+    image[2:8, 8:13, 0] = np.nan
+    turned = rotate(image, math.pi / 2)
+    assert np.isnan(turned[10, 5, 0])
+    assert not np.isnan(turned[..., 1]).any()
+    assert np.isnan(turned).sum() == pytest.approx(30, abs=6)
+    np.testing.assert_allclose(turned[np.isfinite(turned)], 5.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("degrees", [-1, 46])
+def test_the_angle_is_checked(degrees):
+    with pytest.raises(UserError, match="rotate_degrees must be"):
+        parse(Augmentation, {"rotate_degrees": degrees}, "augmentation")

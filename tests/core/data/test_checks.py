@@ -108,6 +108,10 @@ def test_band_counts(tmp_path):
     assert codes(result) == {("error", "unusable"), ("warning", "grey")}
     assert found(result, "unusable")[0].message == "5 bands where 3 are expected"
     assert found(result, "grey")[0].path == "grey.png"
+    grey = check(manifest, grey=True)
+    assert codes(grey) == {("error", "unusable")}
+    assert found(grey, "unusable")[0].message == "5 bands where 1 are expected"
+    assert grey.table.loc[grey.table["status"] == "ok", "bands"].tolist() == [1] * 4
     five = check(manifest, bands=5)
     assert five.table["status"].tolist().count("ok") == 1
 
@@ -233,6 +237,20 @@ def test_exact_duplicates_are_found_by_their_pixels(tmp_path):
     leak = check(manifest_of(tmp_path, rows))
     assert codes(leak) == {("error", "duplicate-across-splits")}
     assert "in test and train" in leak.findings[0].message
+
+
+@pytest.mark.parametrize("pictures", [10, 11])
+def test_many_pictures_in_several_splits_are_summed_up(tmp_path, pictures):
+    rows = []
+    for number in range(pictures):
+        for split in ("test", "train"):
+            name = f"{split}-{number:02d}.png"
+            save(tmp_path / name, texture(number, 0))
+            rows.append((name, "x", split))
+    told = found(check(manifest_of(tmp_path, rows), near_distance=None), "duplicate-across-splits")
+    summary = [f.message for f in told if not f.path]
+    assert len(told) - len(summary) == pictures
+    assert summary == ["11 pictures are in several splits, in 22 files in all"] * (pictures > 10)
 
 
 def test_one_picture_with_two_labels_names_both(tmp_path):

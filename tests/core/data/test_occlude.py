@@ -253,3 +253,26 @@ def test_padding_that_may_push_everything_out_is_refused(pictures):
     )
     with pytest.raises(UserError, match=rule):
         rows_of(pictures, pad_crop={"pixels": 32})
+
+
+def test_of_images_standardised_by_themselves_the_darkest_number_is_black():
+    """What 0 became is another number in every image."""
+    preprocessing = Preprocessing(
+        size=SIZE, mean=[0.0] * 3, std=[1.0] * 3, per_image_standardisation=True
+    )
+    image = to_tensor(texture(0, 0, side=HEIGHT)[:, :WIDTH], preprocessing)
+    darkest, brightest = image.amin(dim=(1, 2)), image.amax(dim=(1, 2))
+    spec = Augmentation(**UPRIGHT, pad_crop=PadCrop(pixels=8))
+    generator = np.random.default_rng(3)
+    shifts = [int(draw * 17) - 8 for draw in np.random.default_rng(3).random(2)]
+    assert all(shifts)
+    shifted = occlude(image.clone(), spec, generator, preprocessing)
+    row = 0 if shifts[0] > 0 else -1
+    assert torch.equal(shifted[:, row, WIDTH // 2], darkest)
+    spec = Augmentation(**UPRIGHT, random_erasing=RandomErasing(probability=1.0, fill="random"))
+    erased = occlude(image.clone(), spec, np.random.default_rng(3), preprocessing)
+    changed = (erased != image).any(dim=0)
+    inside = erased[:, changed]
+    assert inside.shape[1] > 20
+    assert (inside >= darkest[:, None]).all()
+    assert (inside <= brightest[:, None]).all()

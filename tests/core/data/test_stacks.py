@@ -22,7 +22,7 @@ def noise(*shape, dtype="uint8", seed=0):
 
 
 def alone(image, preprocessing):
-    matched = match_bands(image, preprocessing.bands)
+    matched = match_bands(image, preprocessing.bands, grey=preprocessing.grey)
     return to_tensor(resize_image(matched, preprocessing), preprocessing)
 
 
@@ -67,6 +67,18 @@ def test_grey_is_repeated_for_three_bands():
     (found,) = prepare_images([noise(24, 24, 1)], settings(3))
     assert found.shape == (3, 16, 16)
     assert_as_alone([noise(24, 24, 1)], settings(3), 1.001 * LEVEL)
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_colour_becomes_grey_and_each_image_is_standardised(bands):
+    options = {"mean": [0.0] * bands, "std": [1.0] * bands, "bands": bands, "size": 16}
+    preprocessing = Preprocessing(**options, grey=True, per_image_standardisation=True)
+    images = [noise(24, 24, 3), noise(24, 24, 1, seed=1), noise(16, 16, 3, seed=2) // 2]
+    images.append(noise(18, 23, 1, seed=3))  # made alone
+    assert_as_alone(images, preprocessing, 0.02)
+    for one in prepare_images(images, preprocessing):
+        assert one.mean().item() == pytest.approx(0, abs=1e-5)
+        assert one.square().mean().item() == pytest.approx(1, abs=1e-4)  # none is nearly even
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])

@@ -3,6 +3,7 @@ import pytest
 
 from fixtures.scenes import save, texture, write_geotiff
 from likeness.data.statistics import band_statistics, scale_of
+from likeness.data.transforms import luminance
 from likeness.errors import UserError
 
 
@@ -83,6 +84,16 @@ def test_grey_among_colour_counts_for_every_band(tmp_path):
     save(tmp_path / "b.png", grey)
     mean, std = band_statistics(tmp_path, ["a.png", "b.png"], scale=255.0)
     wanted_mean, wanted_std = oracle([colour, grey.repeat(3, axis=2)], -1, 255.0)
+    np.testing.assert_allclose(mean, wanted_mean, rtol=1e-8)
+    np.testing.assert_allclose(std, wanted_std, rtol=1e-8)
+
+
+def test_colour_that_becomes_grey_counts_once(tmp_path):
+    colour, grey = texture(0, 0), texture(1, 0)[..., :1]
+    save(tmp_path / "a.png", colour)
+    save(tmp_path / "b.png", grey)
+    mean, std = band_statistics(tmp_path, ["a.png", "b.png"], scale=255.0, grey=True)
+    wanted_mean, wanted_std = oracle([luminance(colour), grey], -1, 255.0)
     np.testing.assert_allclose(mean, wanted_mean, rtol=1e-8)
     np.testing.assert_allclose(std, wanted_std, rtol=1e-8)
 

@@ -10,6 +10,7 @@ from likeness.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Preprocessing,
+    luminance,
     match_bands,
     resize_image,
     to_tensor,
@@ -115,10 +116,74 @@ def test_grey_is_repeated_and_other_counts_are_refused():
         match_bands(grey, 4)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_grey_is_luminance(dtype):
+    colour = texture(1, 0, side=8, dtype=dtype)
+    light = luminance(colour)
+    assert (light.shape, light.dtype) == ((8, 8, 1), colour.dtype)
+    wanted = colour.astype(np.float64) @ [0.299, 0.587, 0.114]
+    assert np.abs(light[..., 0] - wanted).max() < (0.51 if dtype != "float32" else 1e-6)
+    for band in range(3):  # what is grey already keeps its numbers
+        one = colour[..., band : band + 1]
+        np.testing.assert_array_equal(luminance(one.repeat(3, axis=2)), one)
+
+
+def test_colour_becomes_grey_only_where_asked():
+    colour = texture(1, 0, side=8)
+    for bands in (1, 3):
+        found = match_bands(colour, bands, grey=True)
+        np.testing.assert_array_equal(found, luminance(colour).repeat(bands, axis=2))
+        one = luminance(colour)
+        np.testing.assert_array_equal(match_bands(one, bands, grey=True), found)
+    with pytest.raises(DecodeError, match="3 bands where 1 are expected"):
+        match_bands(colour, 1)
+    with pytest.raises(DecodeError, match="13 bands where 1 are expected"):
+        match_bands(texture(1, 0, side=8, bands=13), 1, grey=True)
+
+
+# --- per-image standardisation ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_each_image_gets_mean_0_and_variance_1(bands):
+    preprocessing = prepared(bands, size=16, per_image_standardisation=True)
+    image = generator().integers(0, 256, (16, 16, bands), dtype=np.uint8)
+    tensor = to_tensor(image, preprocessing)
+    pixels = image.astype(np.float64)
+    wanted = (pixels - pixels.mean()) / pixels.std()  # over all bands, as TensorFlow has it
+    np.testing.assert_allclose(tensor.permute(1, 2, 0).numpy(), wanted, atol=1e-5)
+    darker = (image // 4 * 2).astype(np.uint8)
+    twice = (darker * 2).astype(np.uint8)  # light and contrast say nothing any more
+    torch.testing.assert_close(
+        to_tensor(darker, preprocessing), to_tensor(twice, preprocessing), atol=1e-5, rtol=0
+    )
+
+
+def test_an_even_image_becomes_0_and_faint_noise_is_not_blown_up():
+    preprocessing = prepared(1, per_image_standardisation=True)
+    even = np.full((8, 8, 1), 200, np.uint8)
+    assert to_tensor(even, preprocessing).abs().max() < 1e-5
+    even[3, 3] = 201  # 1/255 in one of 64: a deviation of 0.0005, which counts as 1/8
+    assert to_tensor(even, preprocessing).abs().max() < 1 / 255 * 8 + 1e-6
+
+
+def test_no_data_counts_for_nothing():
+    preprocessing = prepared(3, scale=1.0, per_image_standardisation=True)
+    image = texture(1, 0, side=8, dtype="float32")
+    image[0, 0], image[5, 5, 1] = np.nan, np.inf
+    tensor = to_tensor(image, preprocessing).permute(1, 2, 0).numpy()
+    known = np.isfinite(image)
+    wanted = (image[known] - image[known].mean()) / image[known].std()
+    np.testing.assert_allclose(tensor[known], wanted, atol=1e-5)
+    assert not tensor[~known].any()
+
+
 @pytest.mark.plain
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        ({"grey": True, "bands": 4, "mean": [0.5] * 4, "std": [1.0] * 4}, "bands are 1 or 3 where"),
+        ({"per_image_standardisation": True}, "such that mean is 0 and std 1 with per_image"),
         (
             {"size": 4},
             "preprocessing.size must be a side in [8, 4096] pixels, or [height, width] of",
