@@ -8,10 +8,22 @@ from typing import Annotated, Any
 
 import typer
 
-from likeness_apps.person_reid.archive.commands import forget, index, match, search
+from likeness_apps.person_reid.archive.commands import Frames, embed, forget, index, match, search
 from likeness_apps.person_reid.tracklets.command import tracklets
+from likeness_apps.person_reid.withdrawn import acknowledging
 from likeness_apps.shell.commands import command
-from likeness_apps.shell.grammar import Data, Device, Images, Limit, Model, Out, Quiet, domain_of
+from likeness_apps.shell.grammar import (
+    Data,
+    Device,
+    Images,
+    Limit,
+    Model,
+    Out,
+    Quiet,
+    domain_of,
+    inspect,
+    train,
+)
 
 Protocol = Annotated[
     str,
@@ -19,9 +31,39 @@ Protocol = Annotated[
         help="mars-official, mars-torchreid, market1501, prid2011, ilids-vid, lpw or cross-camera."
     ),
 ]
-Frames = Annotated[
-    str, typer.Option(help="How the frames of a tracklet become one row: mean, max or attention.")
+ReRank = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--re-rank",
+        "--rerank",
+        help="Also report figures after k-reciprocal or query-expansion; repeatable.",
+    ),
 ]
+
+
+@command
+def sample(
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(help="A new directory.")],
+    layout: Annotated[
+        str | None, typer.Option(help="The public layout: see above; by default the first.")
+    ] = None,
+    people: Annotated[
+        int | None, typer.Option(help="How many; half of them are tested. By default 40.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the generator.")] = 0,
+) -> None:
+    """Draw people who walk past four cameras, in a real public layout.
+
+    Layouts: LAYOUTS. Thresholds at 1 % need 300 pairs of validation people: 160 people have them,
+    if a third of those to train on is kept back (--set data.val=0.3 of `train`).
+
+    Example: likeness APP sample /tmp/walkers --people 160
+    """
+    from likeness_apps.shell.inspect import write_sample
+
+    size = {} if people is None else {"people": people}
+    write_sample(domain_of(context), out, layout=layout, seed=seed, **size)
 
 
 @command
@@ -32,6 +74,7 @@ def evaluate(
     out: Out,
     protocol: Protocol = "cross-camera",
     frames: Frames = "mean",
+    re_rank: ReRank = None,
     images: Images = False,
     batch_size: Limit = 64,
     device: Device = "cpu",
@@ -53,6 +96,7 @@ def evaluate(
         out,
         protocol=protocol,
         frames=chosen,
+        re_rank=re_rank or [],
         include_images=images,
         batch_size=batch_size,
         device=device,
@@ -62,6 +106,7 @@ def evaluate(
 
 @command
 def score(
+    context: typer.Context,
     truth: Annotated[
         Path, typer.Argument(help="Table: label, camera, tracklet, role (csv or parquet).")
     ],
@@ -71,16 +116,18 @@ def score(
     space: Annotated[
         str, typer.Option(help="How features are compared: cosine, euclidean or dot.")
     ] = "cosine",
+    re_rank: ReRank = None,
     quiet: Quiet = False,
 ) -> None:
-    """The same numbers without a model, from a table and its features.
+    """The same numbers and page without a model, from a table and its features.
 
     Example: likeness APP score tracklets.csv features.npy --protocol mars-official --out results/a
     """
     from likeness_apps.person_reid.score import score as body
 
     compared: Any = space
-    body(truth, features, out, protocol=protocol, space=compared, quiet=quiet)
+    given = domain_of(context), truth, features, out
+    body(*given, protocol=protocol, space=compared, re_rank=re_rank or [], quiet=quiet)
 
 
 @command
@@ -119,17 +166,23 @@ def compare(
     compare_results(first, second, out=out, seed=seed)
 
 
-OWN: Mapping[str, Callable[..., None]] = {
+_READING: Mapping[str, Callable[..., None]] = {
+    "inspect": inspect,
+    "train": train,
     "evaluate": evaluate,
+    "embed": embed,
+    "index": index,
+    "search": search,
+    "match": match,
+}
+OWN: Mapping[str, Callable[..., None]] = {
+    **{name: acknowledging(body) for name, body in _READING.items()},
+    "sample": sample,
     "score": score,
     "explain-score": explain_score,
     "compare": compare,
     "tracklets": tracklets,
-    "index": index,
-    "search": search,
-    "match": match,
     "forget": forget,
 }
-# There is no class to predict: everybody is somebody else than those trained on. And the shared
-# `embed` would write biometric data of people without a word of what for; `index` asks.
-WITHOUT = ("predict", "embed", "pool")
+# There is no class to predict: everybody is somebody else than those trained on.
+WITHOUT = ("predict", "pool")

@@ -16,6 +16,7 @@ import pandas as pd
 from likeness.data.tables import load_frame
 from likeness.errors import UserError, require
 from likeness.evaluation.resampling import (
+    DEFAULT,
     EVALUATION_NOISE,
     RUNS_AND_GROUPS,
     Bootstrap,
@@ -57,30 +58,44 @@ def compare_results(
     """
     protocol = _same_protocol(first, second)
     tables = [_queries(folder, name) for folder, name in ((first, "A"), (second, "B"))]
-    both = _paired(*tables)
-    names = [name for name in _figures(tables[0]) if name in tables[1].columns]
-    bootstrap = Bootstrap(seed=seed)
-    found: dict[str, Any] = {}
-    differences = _differences(both, names, bootstrap)
-    titles = {column: figure for figure, column in PER_QUERY.items()}
-    for name in names:
-        sides = {side: _mean(both, f"{name}_{side}") for side in "ab"}
-        found[titles.get(name, name)] = asdict(differences[name]) | sides
+    found = differences(tables[0], tables[1], Bootstrap(seed=seed))
     add_holm(found)
     result = {
         "app": "person-reid",
         "a": str(first),
         "b": str(second),
         "protocol": protocol,
-        "items": len(both),
+        "items": len(tables[0]),
         "only_in": {"a": 0, "b": 0},
         "differences": found,
     }
     if out is not None:
         write_json(out / "comparison.json", result)
-    several = both["split"].nunique() > 1
+    several = tables[0]["split"].nunique() > 1
     show(result, "queries", RUNS_AND_GROUPS if several else EVALUATION_NOISE)
     return result
+
+
+def differences(
+    a: pd.DataFrame, b: pd.DataFrame, bootstrap: Bootstrap = DEFAULT
+) -> dict[str, dict[str, Any]]:
+    """A minus B for every figure of two tables of queries, as in queries.csv.
+
+    Returns:
+        Figure -> the fields of `Interval`, and `a` and `b`, the value of either side.
+
+    Raises:
+        UserError: if one has other queries, or a query met another gallery.
+    """
+    both = _paired(a, b)
+    names = [name for name in _figures(a) if name in b.columns]
+    titles = {column: figure for figure, column in PER_QUERY.items()}
+    intervals = _intervals(both, names, bootstrap)
+    return {
+        titles.get(name, name): asdict(intervals[name])
+        | {side: _mean(both, f"{name}_{side}") for side in "ab"}
+        for name in names
+    }
 
 
 def _same_protocol(first: Path, second: Path) -> str:
@@ -153,7 +168,7 @@ def _paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     return order.assign(label=order["label_a"])
 
 
-def _differences(both: pd.DataFrame, names: list[str], bootstrap: Bootstrap) -> dict[str, Interval]:
+def _intervals(both: pd.DataFrame, names: list[str], bootstrap: Bootstrap) -> dict[str, Interval]:
     """A minus B with interval and p-value: over identities, or over splits, then identities."""
     columns = {name: (both[f"{name}_a"] - both[f"{name}_b"]).to_numpy(float) for name in names}
     label_Q = both["label"].to_numpy(str)

@@ -64,7 +64,7 @@ def prepare_people(domain: Domain, manifest: Manifest, spec: RunSpec, *, quiet: 
     """
     manifest = _chosen_split(manifest, spec.data)
     with progress("checking", quiet=quiet) as advance:
-        checked = check(manifest, near_distance=None, on_progress=advance)
+        checked = check(manifest, grey=spec.data.grey, near_distance=None, on_progress=advance)
     kept, dropped = drop_unreadable(checked.table, names=lambda label: [])
     for line in dropped:
         say(f"left out: {line}", quiet=quiet)

@@ -9,6 +9,7 @@ from likeness_apps.shell.domain import Aim, CardText, Domain
 
 if TYPE_CHECKING:
     from likeness.data.manifest import Manifest
+    from likeness_apps.demo import Journal
 
 DUTIES = (
     "Embeddings of people are biometric data (GDPR Art. 4 and 9, and laws like it). Whoever "
@@ -23,10 +24,17 @@ def _recognise(path: Path) -> Manifest:
     return recognise(path)
 
 
-def _write_sample(out: Path, seed: int, layout: str) -> Path:
-    from likeness_apps.person_reid.sample import write_sample
+def _write_sample(out: Path, seed: int, layout: str, people: int | None = None) -> Path:
+    from likeness_apps.person_reid.sample import PEOPLE, write_sample
 
-    return write_sample(out, seed=seed, layout=layout)
+    count = PEOPLE if people is None else people
+    return write_sample(out, seed=seed, layout=layout, people=count)
+
+
+def _tour(journal: Journal, out: Path) -> None:
+    from likeness_apps.person_reid.demonstration import find_people_again
+
+    find_people_again(journal, out)
 
 
 def _aim() -> Aim:
@@ -72,14 +80,15 @@ DOMAIN = Domain(
         ),
     ),
     licences={
-        "mars": "research use; to be checked with the authors",
-        "market1501": "research use; to be checked with the authors",
-        "prid2011": "research use; to be checked with the authors",
-        "ilids-vid": "research use; to be checked with the authors",
-        "lpw": "research use; to be checked with the authors",
+        "mars": "not confirmed; to be checked with the authors before any use",
+        "market1501": "research only, no commercial use, no redistribution",
+        "prid2011": "not confirmed; to be checked with the authors before any use",
+        "ilids-vid": "not confirmed; to be checked with the authors before any use",
+        "lpw": "not confirmed; to be checked with the authors before any use",
         "dukemtmc-videoreid": "withdrawn by its owner",
         "pku-reid": "CC BY-NC-SA 4.0",
     },
+    tour=_tour,
     aim=_aim,
     sequences=True,
 )

@@ -1,14 +1,14 @@
 """`evaluate`: a model and a set of people in; the figures of a named protocol and a page out.
 
-Legend: F frames, T tracklets, D embedding dimension.
+Legend: T tracklets, D embedding dimension.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,18 +17,19 @@ from likeness.bundle import Bundle, load_bundle
 from likeness.data.manifest import Manifest
 from likeness.errors import UserError, require
 from likeness.files import atomic_path, sha256_file
-from likeness.inference.hashed import read_hashed
 from likeness.inference.predictor import Predictor
-from likeness.inference.sets import SetPooling, embed_sets
+from likeness.inference.sets import SetPooling
 from likeness.provenance import collect_provenance
+from likeness_apps.person_reid.embedding import EmbeddedTracklets, embed_tracklets
 from likeness_apps.person_reid.grouping import by_tracklet
 from likeness_apps.person_reid.layouts.halves import TESTED_IN, with_split
 from likeness_apps.person_reid.open_set import open_set_figures, stored_verdicts
-from likeness_apps.person_reid.protocols import protocol_named
-from likeness_apps.person_reid.report import write_report
-from likeness_apps.person_reid.score import pointers, show, write_scored
-from likeness_apps.person_reid.scoring import Scored, score_tracklets
-from likeness_apps.shell.console import progress, say
+from likeness_apps.person_reid.protocols import RankingProtocol, protocol_named
+from likeness_apps.person_reid.reordering import ranked_again, require_kinds
+from likeness_apps.person_reid.results import pointers, queries_files, show, write_result
+from likeness_apps.person_reid.scoring import score_tracklets
+from likeness_apps.person_reid.tracklet_table import require_rankable, tracklet_table
+from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.outputs import require_new
 
@@ -47,6 +48,7 @@ def evaluate(
     *,
     protocol: str = "cross-camera",
     frames: SetPooling = "mean",
+    re_rank: Sequence[str] = (),
     include_images: bool = False,
     batch_size: int = 64,
     device: str = "cpu",
@@ -62,6 +64,7 @@ def evaluate(
         out: a new or empty directory.
         protocol: see `protocols`.
         frames: how the frames of a tracklet become one row, see `embed_sets`.
+        re_rank: kinds of `reordering.KINDS`, reported beside the plain figures.
         include_images: put strips of tracklets into report.html.
         batch_size: frames per forward pass.
         device: where the network runs.
@@ -75,24 +78,26 @@ def evaluate(
             fit, or `out` is occupied.
     """
     require_new(out)
-    protocol_named(protocol)
+    chosen = protocol_named(protocol)
     bundle = load_bundle(model)
+    kinds = require_kinds(re_rank, bundle.space)
     manifest = _as_trained(domain.recognise(data), bundle)
     rows = frames_to_measure(manifest, bundle)
+    require_rankable(tracklet_table(by_tracklet(rows).table), chosen)  # before hours of embedding
     predictor = Predictor(bundle, device=device, batch_size=batch_size, columns="embed")
-    asked = _ask(predictor, bundle, rows, manifest.root, frames, quiet=quiet)
-    scored = score_tracklets(asked.features_TD, asked.good, protocol, space=bundle.space)
-    _write_features(out, asked.table, asked.features_TD)
-    metrics = scored.metrics | _facts(bundle, frames, asked) | _inputs(out)
-    write_scored(out, Scored(metrics, scored.queries))
-    write_report(
-        out / "report.html",
-        domain,
-        title=f"{domain.name}: test split",
-        metrics=metrics,
-        queries=scored.queries,
+    unseen = _unseen(bundle, rows["path"].tolist())
+    asked = embed_tracklets(
+        predictor, rows, manifest.root, how=frames, on_frame=unseen, quiet=quiet
+    )
+    scored = score_tracklets(asked.embeddings_ND, asked.good, protocol, space=bundle.space)
+    again = ranked_again(asked.embeddings_ND, asked.good, scored, kinds, quiet=quiet)
+    _write_features(out, asked)
+    facts = _facts(bundle, frames, asked) | _inputs(out) | _set_facts(manifest, chosen)
+    scored = replace(scored, metrics=scored.metrics | facts)
+    metrics = write_result(
+        *(out, domain, f"{domain.name}: test split", scored, again),
         tracklets=asked.good,
-        features=asked.features_TD,
+        features=asked.embeddings_ND,
         root=manifest.root,
         frames=rows,
         run=model if (model / "logs").is_dir() else None,
@@ -102,60 +107,17 @@ def evaluate(
     show(metrics, quiet=quiet)
     for place, reason in list(asked.failures.items())[:TOLD]:
         say(f"left out: {rows['path'].iloc[place]}: {reason}", quiet=quiet)
-    say(f"{out}: report.html, metrics.json, queries.csv, {TRACKLETS}, {FEATURES}", quiet=quiet)
+    files = ["report.html", "metrics.json", *queries_files(scored, again), TRACKLETS, FEATURES]
+    say(f"{out}: {', '.join(files)}", quiet=quiet)
     return metrics
 
 
-class _Asked(NamedTuple):
-    """What the model made of the frames.
-
-    Attributes:
-        table: one row per tracklet, with `used` (frames behind it) and `status`.
-        good: the rows with status ok.
-        features_TD: of these.
-        failures: place of a frame -> why it could not be used.
-    """
-
-    table: pd.DataFrame
-    good: pd.DataFrame
-    features_TD: np.ndarray
-    failures: dict[int, str]
-
-
-def _ask(
-    predictor: Predictor,
-    bundle: Bundle,
-    rows: pd.DataFrame,
-    root: Path,
-    frames: SetPooling,
-    *,
-    quiet: bool,
-) -> _Asked:
-    """Embed the frames, tracklet by tracklet."""
-    grouped = by_tracklet(rows)
-    with progress("embedding", quiet=quiet) as advance:
-        embedded = embed_sets(
-            predictor,
-            _unseen(predictor, bundle, rows["path"].tolist(), root),
-            grouped.tracklet_F,
-            sets=len(grouped.table),
-            how=frames,
-            on_progress=advance,
-        )
-    ok_T = embedded.ok_S
-    first = next(iter(embedded.failures.values()), "none")
-    require(ok_T.any(), "data", "frames that can be read", first)
-    table = grouped.table.assign(used=embedded.used_S, status=np.where(ok_T, "ok", "error"))
-    good = table[ok_T].reset_index(drop=True)
-    return _Asked(table, good, embedded.embeddings_SD[ok_T], embedded.failures)
-
-
-def _facts(bundle: Bundle, frames: SetPooling, asked: _Asked) -> dict[str, Any]:
+def _facts(bundle: Bundle, frames: SetPooling, asked: EmbeddedTracklets) -> dict[str, Any]:
     """What belongs beside every figure of the model."""
     return {
         "split": "test",
         "frames": frames,
-        "open_set": _open_set(bundle, frames, asked.features_TD, asked.good),
+        "open_set": _open_set(bundle, frames, asked),
         "model_id": bundle.model_id,
         "data_licence": bundle.data_licence,
         "items": {
@@ -171,21 +133,36 @@ def _facts(bundle: Bundle, frames: SetPooling, asked: _Asked) -> dict[str, Any]:
     }
 
 
+def _set_facts(manifest: Manifest, protocol: RankingProtocol) -> dict[str, Any]:
+    """What set this is, and what its figures must not be taken for."""
+    images = set(manifest.table["path"])
+    return {
+        "layout": manifest.layout,
+        "protocol_note": protocol.note(manifest.layout),
+        "set_notes": [  # of the set, or of a table that came with it; an image may name somebody
+            found.message
+            for found in manifest.findings
+            if not found.path or (found.level == "error" and found.path not in images)
+        ],
+    }
+
+
 def _inputs(out: Path) -> dict[str, Any]:
     """Where `explain-score` finds what was scored."""
     return {"inputs": pointers(out, out / FEATURES, out / TRACKLETS), "biometric": BIOMETRIC}
 
 
-def _open_set(
-    bundle: Bundle, frames: SetPooling, features_TD: np.ndarray, table: pd.DataFrame
-) -> dict[str, Any]:
+def _open_set(bundle: Bundle, frames: SetPooling, asked: EmbeddedTracklets) -> dict[str, Any]:
     """What the model's thresholds do on these people, see `open_set`."""
     verdicts, reason = stored_verdicts(bundle.metrics, frames)
-    return open_set_figures(features_TD, table, verdicts, bundle.space, reason=reason)
+    return open_set_figures(asked.embeddings_ND, asked.good, verdicts, bundle.space, reason=reason)
 
 
 def _as_trained(manifest: Manifest, bundle: Bundle) -> Manifest:
-    """The published random split that the model was trained on, where the set has several."""
+    """The published random split that the model was trained on, where the set has several.
+
+    That another set has the number of the fold, too, does no harm: see `frames_to_measure`.
+    """
     fold = bundle.config.get("data", {}).get("fold")
     several = TESTED_IN in manifest.table.columns
     return with_split(manifest, int(fold)) if several and fold is not None else manifest
@@ -193,6 +170,8 @@ def _as_trained(manifest: Manifest, bundle: Bundle) -> Manifest:
 
 def frames_to_measure(manifest: Manifest, bundle: Bundle) -> pd.DataFrame:
     """The frames to measure: those of the model's own test split, or those of another set.
+
+    Of another set with several random splits they are those of all splits.
 
     Raises:
         UserError: if another set has splits, and none is for testing.
@@ -205,6 +184,8 @@ def frames_to_measure(manifest: Manifest, bundle: Bundle) -> pd.DataFrame:
         return tested.reset_index(drop=True)
     if (table["split"] == "").all():
         return table
+    if TESTED_IN in table.columns and not (own != "").any():
+        return table[table[TESTED_IN] != ""].reset_index(drop=True)
     given = table[table["split"] == "test"]
     require(len(given) > 0, "data", "a set with a test split, or without any", manifest.layout)
     return given.reset_index(drop=True)
@@ -215,29 +196,24 @@ def _same_content(manifest: Manifest, saved: pd.DataFrame, path: str) -> bool:
     return file.is_file() and sha256_file(file) == saved["sha256"][path]
 
 
-def _unseen(
-    predictor: Predictor, bundle: Bundle, paths: Sequence[str], root: Path
-) -> Iterator[Any]:
-    """The frames as the network takes them, each file read once.
-
-    Raises:
-        UserError: as soon as a frame is met that the model was trained or validated on.
-    """
+def _unseen(bundle: Bundle, paths: Sequence[str]) -> Callable[[int, str], None]:
+    """For `embed_tracklets`: refuses a frame that the model was trained or validated on."""
     known = bundle.splits[bundle.splits["split"].isin(("train", "val"))]
     split_of = dict(zip(known["sha256"], known["split"], strict=True))
-    with closing(read_hashed(predictor, paths, root)) as reads:  # type: ignore[type-var]
-        for read in reads:
-            if read.sha256 and read.sha256 in split_of:
-                raise UserError(
-                    f"data must be of people whom the model never saw, got {paths[read.row]}, "
-                    f"which is in its {split_of[read.sha256]} split"
-                )
-            yield read.prepared
+
+    def check(place: int, sha256: str) -> None:
+        if sha256 in split_of:
+            raise UserError(
+                f"data must be of people whom the model never saw, got {paths[place]}, "
+                f"which is in its {split_of[sha256]} split"
+            )
+
+    return check
 
 
-def _write_features(out: Path, table: pd.DataFrame, features_TD: np.ndarray) -> None:
+def _write_features(out: Path, asked: EmbeddedTracklets) -> None:
     """tracklets.csv, and the features of its rows with status ok, in that order."""
     with atomic_path(out / TRACKLETS) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+        asked.table.to_csv(temporary, index=False, lineterminator="\n")
     with atomic_path(out / FEATURES) as temporary, temporary.open("wb") as handle:
-        np.save(handle, features_TD, allow_pickle=False)
+        np.save(handle, asked.embeddings_ND, allow_pickle=False)

@@ -73,26 +73,6 @@ def reasons_without_match(tracklets: pd.DataFrame, *, queries_stay: bool = False
     return pd.Series(reason, index=queries.index, dtype=str)
 
 
-def size_findings(checked: pd.DataFrame) -> list[Finding]:
-    """One warning if frames differ in size from most others.
-
-    Args:
-        checked: of a `CheckResult`, with path, width, height and status.
-    """
-    good = checked[checked["status"] == "ok"]
-    sizes = good.groupby(["width", "height"]).size().sort_values(ascending=False)
-    if len(sizes) < 2:
-        return []
-    width, height = sizes.index[0]
-    other = good[(good["width"] != width) | (good["height"] != height)]
-    message = (
-        f"{len(other)} of {len(good)} frames are not {width} x {height} pixels as most are; the "
-        f"first is {other['width'].iloc[0]} x {other['height'].iloc[0]}"
-    )
-    advice = "nothing, if boxes differ in size by nature; all are resized"
-    return [Finding("warning", "other-frame-size", other["path"].iloc[0], message, advice)]
-
-
 def _sides(tracklets: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """Who asks and who may answer; without a role both, except in train and val and for nobody."""
     both = (tracklets["role"] == "") & tracklets["split"].isin(("", "test"))

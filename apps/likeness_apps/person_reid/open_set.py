@@ -36,10 +36,14 @@ from likeness_apps.person_reid.tracklet_table import tracklet_table
 FALSE_POSITIVE_RATES = (0.01, 0.001, 0.0001)
 FALSE_ACCEPT_RATES = (0.1, 0.01, 0.001)
 ENROLLED, SEED = 0.5, 0
+MOST_PAIRS = 50_000_000  # of a larger set so many are counted
 FARTHEST = 2.0  # the chord between unit rows
 PAIRS = (
     "every two tracklets of different cameras, each pair once; impostors are two identities, or "
     "somebody and a distractor; no pair of two distractors, none with junk"
+)
+DRAWN = (
+    "; there are more than {most:,} pairs, so only those of some tracklets, drawn by seed {seed}"
 )
 PROBES = (
     "every query (every tracklet of somebody where the table has no roles) asks the gallery "
@@ -83,6 +87,8 @@ def tracklet_pairs(
         _thresholds(features_ND, space, verdicts),
         space=space,
         exclude=[(camera_N, camera_N), (crowd_N, crowd_N)],
+        most_pairs=MOST_PAIRS,
+        seed=SEED,
     )
 
 
@@ -117,7 +123,7 @@ def open_set_figures(
     pairs = tracklet_pairs(features_ND, rows, space=space, verdicts=verdicts)
     return {
         "pairs": {
-            "what": PAIRS,
+            "what": PAIRS + _drawn(rows),
             "genuine": pairs.genuine,
             "impostor": pairs.impostor,
             "identities": int(rows["label"][~rows["label"].isin(NOBODY)].nunique()),
@@ -145,6 +151,13 @@ def stored_verdicts(metrics: Mapping[str, Any], frames: str) -> tuple[Verdicts |
     if metrics.get("frames") != frames:
         return None, OTHER_FRAMES.format(metrics.get("frames"))
     return verdicts_from(stored), ""
+
+
+def _drawn(rows: pd.DataFrame) -> str:
+    """That not every pair was counted, if so."""
+    items = int((rows["label"] != JUNK).sum())
+    drawn = items * (items - 1) // 2 > MOST_PAIRS
+    return DRAWN.format(most=MOST_PAIRS, seed=SEED) if drawn else ""
 
 
 def _thresholds(features_ND: np.ndarray, space: Space, verdicts: Verdicts | None) -> np.ndarray:

@@ -33,6 +33,13 @@ class RankingProtocol:
     splits: int = 1
     one_camera_asks: bool = False
 
+    def note(self, layout: str) -> str:
+        """What a reader must know if it is used on a set that it is not defined for; else ""."""
+        if not self.layouts or layout in self.layouts:
+            return ""
+        made_for = " and ".join(self.layouts)
+        return f"defined for {made_for}; this set was read as {layout}"
+
     def stated(self) -> dict[str, Any]:
         """What metrics.json says of it."""
         return {

@@ -1,80 +1,78 @@
 """`score`: the figures of a named protocol from somebody's own features, without a model.
 
-A result is metrics.json and queries.csv. Features of people are biometric data: a result does not
-copy them, it points at them (path and SHA-256), so that `explain_score` can score again.
+What `evaluate` writes, but for what needs a model or frames: thresholds that were fixed on other
+people, strips of tracklets, a card. The features stay where they are.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from likeness.files import atomic_path, sha256_file, write_json
 from likeness.search.space import Space
-from likeness_apps.person_reid.scoring import Scored, score_tracklets
+from likeness_apps.person_reid.open_set import open_set_figures
+from likeness_apps.person_reid.protocols import protocol_named
+from likeness_apps.person_reid.reordering import ranked_again, require_kinds
+from likeness_apps.person_reid.results import pointers, queries_files, show, write_result
+from likeness_apps.person_reid.scoring import score_tracklets
 from likeness_apps.person_reid.tracklet_table import read_tracklets
-from likeness_apps.shell.console import figure, say, show_table
+from likeness_apps.shell.console import say
+from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.given import read_features
 from likeness_apps.shell.outputs import require_new
 
+NO_MODEL = "features come without a model, and so without thresholds that other people fixed"
+
 
 def score(
+    domain: Domain,
     truth: Path,
     features: Path,
     out: Path,
     *,
     protocol: str,
     space: Space = "cosine",
+    re_rank: Sequence[str] = (),
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Score features (a .npy) against a table of tracklets and write the result.
 
     Args:
+        domain: the application.
         truth: csv or parquet with label, camera, tracklet, role; see `tracklet_table`.
         features: a .npy of floats, one row per row of `truth`.
-        out: a new or empty directory for metrics.json and queries.csv.
+        out: a new or empty directory.
         protocol: see `protocols.PROTOCOLS`.
         space: how features are compared: cosine, euclidean or dot.
-        quiet: no table.
+        re_rank: kinds of `reordering.KINDS`, reported beside the plain figures.
+        quiet: no progress, no table.
 
     Returns:
         metrics.json.
 
     Raises:
-        UserError: as `score_tracklets`, or if a file cannot be read.
+        UserError: as `score_tracklets` and `require_kinds`, or if a file cannot be read.
     """
     require_new(out)
+    protocol_named(protocol)
+    kinds = require_kinds(re_rank, space)
     table = read_tracklets(truth)
-    scored = score_tracklets(read_features(features, len(table)), table, protocol, space=space)
-    metrics = scored.metrics | {"inputs": pointers(out, features, truth)}
-    write_scored(out, Scored(metrics, scored.queries))
+    features_ND = read_features(features, len(table))
+    scored = score_tracklets(features_ND, table, protocol, space=space)
+    again = ranked_again(features_ND, table, scored, kinds, quiet=quiet)
+    facts = {
+        "open_set": open_set_figures(features_ND, table, None, space, reason=NO_MODEL),
+        "inputs": pointers(out, features, truth),
+    }
+    scored = replace(scored, metrics=scored.metrics | facts)
+    metrics = write_result(
+        *(out, domain, f"{domain.name}: scored features", scored, again),
+        tracklets=table,
+        features=features_ND,
+    )
     show(metrics, quiet=quiet)
-    say(f"{out}: metrics.json, queries.csv", quiet=quiet)
+    files = ", ".join(["report.html", "metrics.json", *queries_files(scored, again)])
+    say(f"{out}: {files}", quiet=quiet)
     return metrics
-
-
-def pointers(out: Path, features: Path, table: Path) -> dict[str, dict[str, str]]:
-    """Where the inputs of a result in `out` are, relative to it, and what is in them."""
-    found = {}
-    for name, path in (("features", features), ("table", table)):
-        place = Path(os.path.relpath(path.resolve(), out.resolve())).as_posix()
-        found[name] = {"path": place, "sha256": sha256_file(path)}
-    return found
-
-
-def write_scored(out: Path, scored: Scored) -> None:
-    """queries.csv and metrics.json, which comes last: where it is, the rest is whole."""
-    with atomic_path(out / "queries.csv") as temporary:
-        scored.queries.to_csv(temporary, index=False, lineterminator="\n")
-    write_json(out / "metrics.json", scored.metrics)
-
-
-def show(metrics: dict[str, Any], *, quiet: bool = False) -> None:
-    """The figures in the terminal, without a name of anybody."""
-    rows = [(name, figure(value), value["count"]) for name, value in metrics["retrieval"].items()]
-    columns = ("measure", "value [95 % interval]", "queries")
-    show_table(f"Protocol {metrics['protocol']}", columns, rows, numeric=("queries",), quiet=quiet)
-    counted = metrics["rules"]["unmatched"] == "zero"
-    for reason, count in metrics["unmatched"].items():
-        say(f"{count} queries {'count as 0' if counted else 'skipped'}: {reason}", quiet=quiet)

@@ -25,10 +25,12 @@ from likeness.evaluation.resampling import (
     two_level_interval,
 )
 from likeness.evaluation.values import MetricValue, plain
+from likeness.search.reciprocal import Progress
+from likeness.search.reordering import PLAIN, Reordering
 from likeness.search.space import Space
 from likeness_apps.person_reid.identities import DISTRACTOR, JUNK
 from likeness_apps.person_reid.protocols import RankingProtocol, protocol_named
-from likeness_apps.person_reid.tracklet_table import sets_of, tracklet_table
+from likeness_apps.person_reid.tracklet_table import require_rankable, sets_of, tracklet_table
 from likeness_apps.shell.measure import interval_facts
 
 PER_QUERY = {"map": "ap", "minp": "inp"}  # figure -> what it is for one query
@@ -90,18 +92,18 @@ def score_tracklets(
     """
     chosen = protocol_named(protocol)
     rows = tracklet_table(table)
+    require_rankable(rows, chosen)
     parts = rank_parts(features_ND, rows, chosen, space=space, block_rows=block_rows)
     labels = np.concatenate([part.rows["label"].to_numpy(object) for part in parts])
     facts = interval_facts(labels, bootstrap)
     if len(parts) > 1:
         facts["interval"]["label"] = RUNS_AND_GROUPS
-    values = _values(parts[0], bootstrap) if len(parts) == 1 else _over_splits(parts, bootstrap)
     metrics = {
         "app": "person-reid",
         **chosen.stated(),
         "space": space,
         **facts,
-        "retrieval": plain(values),
+        "retrieval": figures_of(parts, bootstrap),
         "unmatched": _summed([part.ranked.unmatched for part in parts]),
         "counts": _counts(rows, parts),
     }
@@ -109,8 +111,7 @@ def score_tracklets(
         metrics["splits"] = _spread(parts) | {"published": chosen.splits}
     if (pairs := parts[0].ranked.pairs) is not None:
         metrics["camera_pairs"] = pairs.as_dict()
-    queries = pd.concat([_query_rows(part) for part in parts], ignore_index=True)
-    return Scored(metrics, queries)
+    return Scored(metrics, queries_of(parts))
 
 
 def rank_parts(
@@ -119,10 +120,14 @@ def rank_parts(
     protocol: RankingProtocol,
     *,
     space: Space = "cosine",
+    reordering: Reordering = PLAIN,
     with_pairs: bool = True,
     block_rows: int | None = None,
+    on_progress: Progress | None = None,
 ) -> list[Part]:
     """Rank every test set of a table, see `sets_of`; CMC only at ranks that all galleries have.
+
+    The other arguments are those of `rank_queries`.
 
     Raises:
         UserError: see `score_tracklets`.
@@ -140,7 +145,9 @@ def rank_parts(
             cmc_at=[k for k in CMC_AT if k <= smallest],
             with_pairs=with_pairs and len(sets) == 1,
             space=space,
+            reordering=reordering,
             block_rows=block_rows,
+            on_progress=on_progress,
         )
         parts.append(Part(each.split, ranked, table.iloc[each.rows[ranked.rows_Q]]))
     return parts
@@ -150,6 +157,17 @@ def headline(parts: list[Part]) -> dict[str, float]:
     """Every figure, the mean over the test sets."""
     values = [part.ranked.values() for part in parts]
     return {name: float(np.mean([each[name].value for each in values])) for name in values[0]}
+
+
+def figures_of(parts: list[Part], bootstrap: Bootstrap = DEFAULT) -> dict[str, Any]:
+    """Every figure with its interval, as plain data; of several test sets their mean."""
+    several = len(parts) > 1
+    return plain(_over_splits(parts, bootstrap) if several else _values(parts[0], bootstrap))
+
+
+def queries_of(parts: list[Part]) -> pd.DataFrame:
+    """queries.csv, see `Scored`."""
+    return pd.concat([_query_rows(part) for part in parts], ignore_index=True)
 
 
 def _values(part: Part, bootstrap: Bootstrap) -> dict[str, MetricValue]:

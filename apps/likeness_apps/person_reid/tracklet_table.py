@@ -3,7 +3,8 @@
 Columns: `label` (identity, or distractor or junk), `camera`, `tracklet` (its name), `role` (query
 or gallery; without the column, or with no role in it, every tracklet of somebody asks all others).
 `tested_in` has the numbers of the random splits, with blanks between, that a row is tested in; a
-table with a role in every row is one test set, whatever it says of splits.
+table with a role in every row is one test set, whatever it says of splits, and one with a role in
+some rows (those of its first split) has none for the others.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ def tracklet_table(table: pd.DataFrame) -> pd.DataFrame:
         texts["role"] = ""
     if (texts["role"] != "").all():
         texts = texts.drop(columns=TESTED_IN, errors="ignore")
+    elif TESTED_IN in texts.columns:
+        texts["role"] = texts["role"].where(~texts["role"].isin(ROLES), "")
     wrong = sorted(set(texts["role"]) - {*ROLES, ""})
     require(not wrong, "role", "query, gallery or empty", wrong[:3])
     empty = int((texts["label"] == "").sum())
@@ -95,6 +98,30 @@ def sets_of(table: pd.DataFrame, protocol: RankingProtocol) -> list[TrackletSet]
     return [_set(number, table, np.flatnonzero(in_N), protocol) for number, in_N in tested.items()]
 
 
+def require_rankable(table: pd.DataFrame, protocol: RankingProtocol) -> None:
+    """Refuse a table in which everybody asks and nobody is left to be found.
+
+    Args:
+        table: of `tracklet_table`.
+        protocol: says whether queries stay in the gallery.
+
+    Raises:
+        UserError: saying what to write, or as `sets_of`.
+    """
+    rule = (
+        "query in the rows that ask and gallery in the rows that they are looked for in: protocol "
+        f"{protocol.name} leaves queries out of the gallery (cross-camera and mars-official keep "
+        "them in)"
+    )
+    for each in sets_of(table, protocol):
+        part = table.iloc[each.rows]
+        given = bool((part["role"] != "").any())
+        nobody = part["label"].isin((JUNK,) if given else NOBODY).to_numpy()
+        left = protocol.rules.queries_in_gallery or (~each.items.query_N & ~nobody).any()
+        got = "no row with gallery" if given else "a table that says so of no row"
+        require(left, "role", rule, got)
+
+
 def _set(
     split: str, table: pd.DataFrame, rows: np.ndarray, protocol: RankingProtocol
 ) -> TrackletSet:
@@ -115,7 +142,6 @@ def _set(
 def _asking(part: pd.DataFrame, protocol: RankingProtocol) -> np.ndarray:
     """Which rows are queries; where no role says so, all rows of somebody, or the first camera."""
     if protocol.one_camera_asks and TESTED_IN in part.columns:
-        # A manifest has the roles of its first split only; in all of them the first camera asks.
         return np.asarray(part["camera"] == part["camera"].min())
     roles = part["role"]
     if not (roles != "").any():

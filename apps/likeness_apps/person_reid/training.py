@@ -21,7 +21,7 @@ from likeness.card import Card, render_card
 from likeness.data.manifest import SPLITS, Manifest
 from likeness.errors import UserError, require
 from likeness.evaluation.query_gallery import rank_queries
-from likeness.evaluation.verdict import calibrate
+from likeness.evaluation.verdict import calibrate, thresholds_at
 from likeness.models.sets import pool_sets
 from likeness.pairs import Space
 from likeness.provenance import collect_provenance
@@ -48,6 +48,8 @@ from likeness_apps.shell.setup import Setup
 MONITORS = ("rank_1", "map")
 WITHIN = "cross-camera"  # how validation tracklets are ranked
 FALSE_ACCEPT_RATE = FALSE_REJECT_RATE = 0.01
+# What `--false-accept-rate` can ask for, where there are validation pairs enough.
+FALSE_ACCEPT_RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
 PRIOR = 0.5
 
 
@@ -102,7 +104,7 @@ class People:
             "split": "val",
             "best_epoch": result.best_epoch,
             "frames": "mean",
-            "open_set": open_set(features_ND, table, setup.spec.model.space),
+            **thresholds(features_ND, table, setup.spec.model.space),
         }
         saved = _save(domain, out, setup, metrics)
         verdicts, reason = stored_verdicts(metrics, "mean")
@@ -127,7 +129,7 @@ class People:
         show_table(title, ("measure", "value [95 % interval]"), rows, quiet=quiet)
 
 
-def open_set(features_ND: np.ndarray, table: pd.DataFrame, space: Space) -> dict[str, Any]:
+def thresholds(features_ND: np.ndarray, table: pd.DataFrame, space: Space) -> dict[str, Any]:
     """Thresholds of same, different and unknown, from pairs of tracklets of different cameras.
 
     Args:
@@ -136,7 +138,8 @@ def open_set(features_ND: np.ndarray, table: pd.DataFrame, space: Space) -> dict
         space: how features are compared.
 
     Returns:
-        `Verdicts.as_dict()`, or the `reason` why there are too few pairs.
+        open_set: `Verdicts.as_dict()`, or the `reason` why there are too few pairs;
+        thresholds_at: its thresholds at other false-accept rates, see `thresholds_at`.
     """
     pairs = tracklet_pairs(features_ND, table, space=space)
     try:
@@ -146,9 +149,10 @@ def open_set(features_ND: np.ndarray, table: pd.DataFrame, space: Space) -> dict
             false_reject_rate=FALSE_REJECT_RATE,
             prior=PRIOR,
         )
-        return found.as_dict()
     except UserError as error:
-        return {"reason": str(error)}
+        return {"open_set": {"reason": str(error)}, "thresholds_at": []}
+    points = thresholds_at(pairs, FALSE_ACCEPT_RATES, false_reject_rate=FALSE_REJECT_RATE)
+    return {"open_set": found.as_dict(), "thresholds_at": points}
 
 
 def _validation_tracklets(setup: Setup, embedder: nn.Module) -> tuple[np.ndarray, pd.DataFrame]:
@@ -180,7 +184,7 @@ def _save(domain: Domain, out: Path, setup: Setup, metrics: dict[str, Any]) -> d
         preprocessing=setup.preprocessing,
         splits=setup.prepared.splits,
         metrics=metrics,
-        provenance=provenance | {"layout": manifest.layout},
+        provenance=provenance | setup.origin,
         card=render_card(_card(domain, setup, licence, metrics["open_set"]), metrics),
     )
     return {"model_id": model_id, "data_licence": licence, "provenance": provenance}

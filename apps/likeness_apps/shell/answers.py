@@ -25,6 +25,7 @@ from likeness_apps.shell.results import thumbnail
 from likeness_apps.shell.tasks import Task, task_of
 
 SHEET_COLUMNS = 10
+SHOWN = 50  # rows on the screen
 HitPicture = Callable[[Any], Picture | None]  # of a row of the found table
 HitName = Callable[[Any], str]
 
@@ -109,7 +110,7 @@ def deliver(
         say(f"cannot be asked: {query}: {reason}", quiet=quiet)
     table = _with_failures(found, asked.failed)
     if out is not None:
-        _write(table, out)
+        write_found(table, out)
     if sheet is not None:
         root = Path(opened.facts["root"])
         rows = _sheet_rows(
@@ -156,7 +157,8 @@ def _sheet_rows(
     return rows
 
 
-def _write(found: pd.DataFrame, out: Path) -> None:
+def write_found(found: pd.DataFrame, out: Path) -> None:
+    """Write the table, as its name says: .csv or .parquet."""
     with atomic_path(out) as temporary:
         if out.suffix == ".csv":
             found.to_csv(temporary, index=False, lineterminator="\n")
@@ -165,7 +167,7 @@ def _write(found: pd.DataFrame, out: Path) -> None:
 
 
 def _show(found: pd.DataFrame, name: HitName, *, quiet: bool) -> None:
-    shown = found.head(50)
+    shown = found.head(SHOWN)
     names = _short_names(shown["query"].tolist())
     rows = [
         (query, hit.rank, f"{hit.distance:.4f}", hit.label, name(hit))

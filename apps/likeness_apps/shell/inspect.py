@@ -21,7 +21,9 @@ from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.screening import screened
 
 
-def write_sample(domain: Domain, out: Path, *, layout: str | None = None, seed: int) -> Path:
+def write_sample(
+    domain: Domain, out: Path, *, layout: str | None = None, seed: int, **size: int
+) -> Path:
     """Write the domain's generated data set into the new directory `out`.
 
     Args:
@@ -29,6 +31,7 @@ def write_sample(domain: Domain, out: Path, *, layout: str | None = None, seed: 
         out: a new or empty directory.
         layout: one of `domain.samples`; None takes the first.
         seed: of the generator.
+        size: how much, in the words of the domain; by default what is usual there.
 
     Returns:
         The root of the data set, as the other commands take it.
@@ -39,7 +42,7 @@ def write_sample(domain: Domain, out: Path, *, layout: str | None = None, seed: 
     chosen = domain.samples[0] if layout is None else layout
     require(chosen in domain.samples, "layout", f"one of {', '.join(domain.samples)}", chosen)
     require_new(out)
-    root = domain.write_sample(out, seed, chosen)
+    root = domain.write_sample(out, seed, chosen, **size)
     say(f"Generated data (nothing real): {root}")
     say(f"Next: likeness {domain.name} train {root} --out run")
     return root
@@ -70,6 +73,7 @@ def inspect(
     with progress("checking", quiet=quiet) as advance:
         checked = check(
             manifest,
+            grey=domain.grey,
             near_distance=None if domain.sequences else NEAR,
             remarks_on=domain.remarks_on,
             on_progress=advance,
@@ -118,6 +122,7 @@ def _show_set(manifest: Manifest, checked: CheckResult, *, quiet: bool) -> None:
             ("images per class", f"{min(counts, default=0)} to {max(counts, default=0)}"),
             *([("labels per image", _tally(sizes_of))] if manifest.multilabel else []),
             ("groups", table["group"].nunique()),
+            *[(f"{of}s", table[of].nunique()) for of in ("tracklet", "camera") if of in table],
             ("splits", ", ".join(f"{name}: {count}" for name, count in splits.items())),
             *([("folds", _folds(table["fold"]))] if "fold" in table else []),
             ("sizes", common + (f", {len(sizes) - 3} more sizes" if len(sizes) > 3 else "")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from likeness.inference import shards
@@ -25,6 +25,7 @@ def predict(
     also: Sequence[Path] = (),
     tta: str = "one",
     device: str = "cpu",
+    facts: Mapping[str, str] | None = None,
     quiet: bool = False,
 ) -> int:
     """Write labels and probabilities of every image; returns the exit code (0 if any row is ok).
@@ -38,10 +39,11 @@ def predict(
         also: further models; probabilities are the mean over all.
         tta: views of each image, see `Predictor`.
         device: where the networks run.
+        facts: more metadata of the table.
         quiet: no progress.
     """
     predictor = predictor_of([model, *also], batch_size=batch_size, device=device, tta=tta)
-    return _write(domain, shards.predict, predictor, source, out, quiet=quiet)
+    return _write(domain, shards.predict, predictor, source, out, facts=facts, quiet=quiet)
 
 
 def embed(
@@ -66,11 +68,12 @@ def _write(
     source: Path,
     out: Path,
     *,
+    facts: Mapping[str, str] | None = None,
     quiet: bool,
 ) -> int:
     shown = screened(domain, source, quiet=quiet)
     with progress(f"{domain.name}: {work.__name__}", quiet=quiet) as advance:
-        written = work(predictor, shown, out, on_progress=advance)
+        written = work(predictor, shown, out, facts=facts, on_progress=advance)
     told = f"{written.ok} ok, {written.errors} failed"
     if written.refused:
         told += f", {written.refused} out of scope"

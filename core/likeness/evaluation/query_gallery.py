@@ -25,6 +25,8 @@ from likeness.evaluation.relevance import SameLabel
 from likeness.evaluation.values import MetricValue
 from likeness.search.exact import ExactSearch
 from likeness.search.ranks import ranks_of
+from likeness.search.reciprocal import Progress
+from likeness.search.reordering import PLAIN, Reordering
 from likeness.search.space import Space
 
 CMC_AT = (1, 5, 10, 20)
@@ -124,7 +126,9 @@ def rank_queries(
     cmc_at: Sequence[int] = CMC_AT,
     with_pairs: bool = True,
     space: Space = "cosine",
+    reordering: Reordering = PLAIN,
     block_rows: int | None = None,
+    on_progress: Progress | None = None,
 ) -> RankedQueries:
     """Rank the gallery for every query and measure.
 
@@ -135,7 +139,10 @@ def rank_queries(
         cmc_at: the K of "cmc@K", each at most the number of gallery rows.
         with_pairs: also measure every pair of cameras.
         space: how features are compared, see `search.exact.nearest`.
+        reordering: what is done to the ranking first; its neighbourhoods know no label, so they
+            hold items that the rules take out of a query's ranking afterwards.
         block_rows: queries per block, which bounds the memory and changes no figure.
+        on_progress: see `Reordering.search`.
 
     Returns:
         Figures per query, in the order of the items. Ties: equal float32 distances are ranked by
@@ -146,7 +153,8 @@ def rank_queries(
             space; if the rules leave no gallery; for a K beyond the gallery.
     """
     _check_features(features_ND, len(items.label_N))
-    gallery = _Gallery(features_ND, items, rules, space, block_rows)
+    how = _How(space, reordering, block_rows, on_progress)
+    gallery = _Gallery(features_ND, items, rules, how)
     for k in cmc_at:
         require(1 <= k <= gallery.size, "K of cmc@K", f"from 1 to {gallery.size}, the gallery", k)
     names = [*(f"cmc@{k}" for k in cmc_at), "map", "minp"]
@@ -184,6 +192,16 @@ def rank_queries(
     )
 
 
+@dataclass(frozen=True)
+class _How:
+    """How a gallery is ranked, see `rank_queries`."""
+
+    space: Space
+    reordering: Reordering
+    block_rows: int | None
+    on_progress: Progress | None
+
+
 class _Gallery:
     """The gallery that the rules leave, ready to be ranked.
 
@@ -203,10 +221,9 @@ class _Gallery:
         features_ND: np.ndarray,
         items: Items,
         rules: RankingRules,
-        space: Space,
-        block_rows: int | None,
+        how: _How,
     ) -> None:
-        self._rules = rules
+        self._rules, self._how = rules, how
         self.rows_Q = np.flatnonzero(items.query_N)
         rows_G = gallery_rows(items, rules)
         rule = "left with rows by the rules"
@@ -221,12 +238,13 @@ class _Gallery:
             exclude.append((self.rows_Q, rows_G))
         if rules.same_camera == "removed":
             exclude.append((self.camera_Q, self._camera_G))
-        self.search = ExactSearch(
+        self.search = how.reordering.search(
             features_ND[self.rows_Q],
             features_ND[rows_G],
-            space=space,
+            space=how.space,
             exclude=exclude,
-            block_rows=block_rows,
+            block_rows=how.block_rows,
+            on_progress=how.on_progress,
         )
         self.queries, self.size = len(self.rows_Q), len(rows_G)
         self._same = SameLabel(self.search, label_N[self.rows_Q], label_N[rows_G])
@@ -244,12 +262,15 @@ class _Gallery:
         if not (rules.pairs_keep_junk and rules.junk_removed and items.junk_N.any()):
             return self
         rules = replace(rules, junk_removed=False)
-        return _Gallery(features_ND, items, rules, self.search.space, self.search.block_rows)
+        return _Gallery(features_ND, items, rules, self._how)
 
     def found(self, rows: slice) -> tuple[RelevantRanks, Int[np.ndarray, " M"]]:
         """Ranks of all items of a query's identity, of any camera that it meets; their cameras."""
         query_M, column_M, _ = self._same.pairs(rows)
-        rank_M = ranks_of(self.search, rows, query_M, column_M)
+        if isinstance(self.search, ExactSearch):
+            rank_M = ranks_of(self.search, rows, query_M, column_M)
+        else:
+            rank_M = self.search.ranks_of(rows, query_M, column_M)
         order_M = np.lexsort((rank_M, query_M))
         relevant_B = np.bincount(query_M, minlength=rows.stop - rows.start)
         ranks = RelevantRanks(query_M[order_M], rank_M[order_M], relevant_B)

@@ -11,6 +11,7 @@ from likeness.errors import require
 from likeness.evaluation.ranking import ideal_dcg
 from likeness.search.exact import ExactSearch
 from likeness.search.exclusion import EqualKeys
+from likeness.search.reordering import Search
 
 
 class SameLabel:
@@ -19,7 +20,7 @@ class SameLabel:
     meaning = "same label"
     graded = False
 
-    def __init__(self, search: ExactSearch, query_Q: np.ndarray, gallery_G: np.ndarray) -> None:
+    def __init__(self, search: Search, query_Q: np.ndarray, gallery_G: np.ndarray) -> None:
         self._keys = EqualKeys(query_Q, gallery_G)
         self._exclusion = search.exclusion
 

@@ -10,7 +10,7 @@ Legend: N pairs, U groups, T thresholds, B bins between them, K knots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -91,13 +91,13 @@ class Verdicts:
         evidence_N = np.interp(scores, self.scores, self.evidence)
         return np.asarray(expit(evidence_N + logit(share)))
 
+    def at(self, point: Mapping[str, Any]) -> Verdicts:
+        """The same evidence, decided at another point of `thresholds_at`."""
+        return verdicts_from({**self.as_dict(), **point, "validation": {}})
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON, which has no infinities: a threshold of None is never reached."""
-        plain_data = asdict(self)
-        for name in ("same_from", "different_below"):
-            if not np.isfinite(plain_data[name]):
-                plain_data[name] = None
-        return plain_data
+        return asdict(self) | _without_infinity(self.same_from, self.different_below)
 
 
 def verdicts_from(plain_data: Mapping[str, Any]) -> Verdicts:
@@ -159,12 +159,13 @@ def calibrate(
     _require_trials("false_reject_rate", false_reject_rate, pairs.genuine, "genuine pairs")
     genuine_B = np.asarray(pairs.genuine_UB.sum(axis=0), dtype=np.float64).ravel()
     impostor_B = np.asarray(pairs.impostor_UB.sum(axis=0), dtype=np.float64).ravel()
-    accept = _same_from(impostor_B, pairs.threshold_T, false_accept_rate)
-    reject = _different_below(genuine_B, pairs.threshold_T, false_reject_rate)
+    different_below, same_from = _thresholds(
+        genuine_B, impostor_B, pairs.threshold_T, false_accept_rate, false_reject_rate
+    )
     scores_K, evidence_K = _evidence(genuine_B, impostor_B, pairs.threshold_T)
     found = Verdicts(
-        same_from=max(accept, reject),
-        different_below=min(accept, reject),
+        same_from=same_from,
+        different_below=different_below,
         false_accept_rate=false_accept_rate,
         false_reject_rate=false_reject_rate,
         prior=prior,
@@ -176,6 +177,33 @@ def calibrate(
         validation={},
     )
     return replace(found, validation=plain(verdict_rates(pairs, found, bootstrap)))
+
+
+def thresholds_at(
+    pairs: PairCounts, false_accept_rates: Sequence[float], *, false_reject_rate: float
+) -> list[dict[str, Any]]:
+    """The thresholds of `calibrate` at several false-accept rates, for `Verdicts.at`.
+
+    Args:
+        pairs: see `calibrate`.
+        false_accept_rates: in (0, 1); those that need more impostor pairs (3 / rate) are left out.
+        false_reject_rate: in (0, 1).
+
+    Returns:
+        Plain data, one per rate: false_accept_rate, same_from, different_below.
+    """
+    genuine_B = np.asarray(pairs.genuine_UB.sum(axis=0), dtype=np.float64).ravel()
+    impostor_B = np.asarray(pairs.impostor_UB.sum(axis=0), dtype=np.float64).ravel()
+    points = []
+    for rate in false_accept_rates:
+        if enough_trials(rate, pairs.impostor, "impostor pairs"):
+            continue
+        different_below, same_from = _thresholds(
+            genuine_B, impostor_B, pairs.threshold_T, rate, false_reject_rate
+        )
+        thresholds = _without_infinity(same_from, different_below)
+        points.append({"false_accept_rate": rate, **thresholds})
+    return points
 
 
 def verdict_rates(
@@ -248,6 +276,24 @@ def _require_trials(name: str, rate: float, trials: int, kind: str) -> None:
     rule = f"at least {least}: with {trials} {kind} no smaller rate can be told (rule of three)"
     rule = rule if trials else f"left until there are {kind}"
     require(not enough_trials(rate, trials, kind), name, rule, rate)
+
+
+def _without_infinity(same_from: float, different_below: float) -> dict[str, float | None]:
+    given = {"same_from": same_from, "different_below": different_below}
+    return {name: value if np.isfinite(value) else None for name, value in given.items()}
+
+
+def _thresholds(
+    genuine_B: np.ndarray,
+    impostor_B: np.ndarray,
+    threshold_T: np.ndarray,
+    false_accept_rate: float,
+    false_reject_rate: float,
+) -> tuple[float, float]:
+    """Where "different" ends and where "same" begins; far apart kinds change places."""
+    accept = _same_from(impostor_B, threshold_T, false_accept_rate)
+    reject = _different_below(genuine_B, threshold_T, false_reject_rate)
+    return min(accept, reject), max(accept, reject)
 
 
 def _same_from(impostor_B: np.ndarray, threshold_T: np.ndarray, rate: float) -> float:

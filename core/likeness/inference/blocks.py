@@ -44,16 +44,8 @@ class Answers(NamedTuple):
 
 
 @runtime_checkable
-class Model(Protocol):
-    """What can be run over many images; `predictor.Predictor` is one."""
-
-    @property
-    def model_id(self) -> str:
-        """Names the weights."""
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names of the columns of `probabilities_NC`; empty if the model has no readout."""
+class Embeds(Protocol):
+    """What all models have, whatever they are asked; `predictor.Predictor` is one."""
 
     @property
     def embedding_dim(self) -> int:
@@ -65,7 +57,20 @@ class Model(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Images per call of `answer`."""
+        """Images per call."""
+
+
+@runtime_checkable
+class Model(Embeds, Protocol):
+    """What can be run over many images; `predictor.Predictor` is one."""
+
+    @property
+    def model_id(self) -> str:
+        """Names the weights."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the columns of `probabilities_NC`; empty if the model has no readout."""
 
     @property
     def threads(self) -> int:

@@ -16,30 +16,18 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import softmax
 
 from likeness.errors import require
-from likeness.inference.blocks import Failure
+from likeness.inference.blocks import Embeds, Failure
 from likeness.models.spec import Space
 from likeness.search.space import prepared as as_compared
 
 SetPooling = Literal["mean", "max", "attention"]
 POOLINGS: tuple[SetPooling, ...] = get_args(SetPooling)
-_SIGMA = 0.68  # of the official OSM + CAA code, see `models.sets.frame_attention`
+_SIGMA = 0.68  # of the official OSM + CAA code, see `mining.soft.attention`
 
 
 @runtime_checkable
-class RawModel(Protocol):
-    """What embeds images; `predictor.Predictor` is one."""
-
-    @property
-    def embedding_dim(self) -> int:
-        """D."""
-
-    @property
-    def num_logits(self) -> int:
-        """L: outputs of the class layer, 0 without one."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images per call of `raw`."""
+class RawModel(Embeds, Protocol):
+    """What gives embeddings before normalisation, to be pooled; `predictor.Predictor` is one."""
 
     @property
     def space(self) -> Space:

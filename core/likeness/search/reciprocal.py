@@ -29,7 +29,7 @@ B queries or items of one block, P padded columns, C entries of one row, M liste
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,11 @@ class Reciprocal:
         require(1 <= self.k2 <= self.k1 + 1, "k2", rule, self.k2)
         inside = 0 <= self.original_weight <= 1
         require(inside, "original_weight", "between 0 and 1", self.original_weight)
+
+    def fitting(self, items: int) -> Reciprocal:
+        """The same settings, or what so few items (at least two) allow of them."""
+        k1 = min(self.k1, items - 1)
+        return replace(self, k1=k1, k2=min(self.k2, k1 + 1))
 
 
 PUBLISHED = Reciprocal()

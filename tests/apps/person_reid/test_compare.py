@@ -13,8 +13,8 @@ from fixtures.people_door import likeness
 from fixtures.tracklet_sets import draw_halves, draw_set
 from likeness.errors import UserError
 from likeness.evaluation.resampling import Bootstrap
+from likeness.files import write_json
 from likeness_apps.person_reid.compare import compare_results
-from likeness_apps.person_reid.score import write_scored
 from likeness_apps.person_reid.scoring import score_tracklets
 
 FEW = Bootstrap(replicates=20)
@@ -22,7 +22,9 @@ FEW = Bootstrap(replicates=20)
 
 def written(folder, features_ND, table, protocol="mars-torchreid"):
     """A directory as `score` leaves it."""
-    write_scored(folder, score_tracklets(features_ND, table, protocol, bootstrap=FEW))
+    scored = score_tracklets(features_ND, table, protocol, bootstrap=FEW)
+    write_json(folder / "metrics.json", scored.metrics)
+    scored.queries.to_csv(folder / "queries.csv", index=False)
     return folder
 
 

@@ -12,6 +12,7 @@ import pytest
 from fixtures.tracklet_sets import draw_set
 from likeness.errors import UserError
 from likeness.evaluation.ranking_rules import RankingRules
+from likeness_apps.person_reid.domain import DOMAIN
 from likeness_apps.person_reid.explain_command import explain_results
 from likeness_apps.person_reid.explain_score import Explanation, Scoring, explain_score
 from likeness_apps.person_reid.protocols import PROTOCOLS, RankingProtocol
@@ -138,7 +139,7 @@ def results(tmp_path: Path) -> tuple[Path, Path]:
     np.save(tmp_path / "features.npy", FEATURES)
     inputs = tmp_path / "tracklets.csv", tmp_path / "features.npy"
     for name in ("mars-official", "mars-torchreid"):
-        score(*inputs, tmp_path / name, protocol=name, quiet=True)
+        score(DOMAIN, *inputs, tmp_path / name, protocol=name, quiet=True)
     return tmp_path / "mars-official", tmp_path / "mars-torchreid"
 
 

@@ -1,5 +1,6 @@
 """The command line from a set in the layout of MARS to figures, and what it refuses."""
 
+import html
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from fixtures.front_door import assert_refused
+from fixtures.people import write_pku, write_prid
 from fixtures.people_door import likeness, small
 from likeness.bundle import load_bundle
 from likeness.inference.predictor import Predictor
@@ -147,7 +149,66 @@ def test_what_makes_no_sense_for_people_is_not_there():
     assert "explain-score" in ended.out
 
 
+def test_inspect_counts_what_people_are_ranked_by(walkers):
+    table = recognise(walkers).table
+    told = likeness("inspect", walkers).out.replace("│", " ").split("\n")
+    rows = {line.split()[0]: line.split()[1] for line in told if len(line.split()) == 2}
+    assert rows["tracklets"] == str(table["tracklet"].nunique())
+    assert rows["cameras"] == str(table["camera"].nunique())
+
+
+def test_a_model_of_another_set_is_measured_on_all_random_splits(walkers_run, tmp_path):
+    """It knows nobody there; a model of the set is measured on the split that it was trained on."""
+    prid = write_prid(tmp_path, people=range(1, 9))
+    out = tmp_path / "result"
+    asked = ("--protocol", "prid2011", "--quiet", "--out", out)
+    assert likeness("evaluate", walkers_run, prid, *asked).code == 0
+    metrics = metrics_of(out)
+    assert (metrics["splits"]["measured"], metrics["splits"]["published"]) == (10, 10)
+    queries = pd.read_csv(out / "queries.csv", dtype={"label": str})
+    table = recognise(prid).table.drop_duplicates("tracklet")
+    for number, part in queries.groupby("split"):
+        tested = table[table["tested_in"].map(lambda cell, n=number: str(n) in cell.split())]
+        assert set(part["label"]) == set(tested["label"])
+        assert set(part["camera"]) == {"a"}
+    (note,) = metrics["set_notes"]
+    assert "no splits_prid2011.json" in note  # ours are not the published ones
+    assert note in html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    each = queries.groupby("split")["ap"].mean()
+    assert metrics["retrieval"]["map"]["value"] == pytest.approx(each.mean())
+    assert metrics["protocol_note"] == ""
+
+
+def test_a_protocol_of_another_set_is_said(walkers, walkers_run, tmp_path):
+    out = tmp_path / "result"
+    ended = likeness("evaluate", walkers_run, walkers, "--protocol", "market1501", "--out", out)
+    assert ended.code == 0, ended.err
+    note = "defined for market1501 and dukemtmc-videoreid; this set was read as mars"
+    assert note in " ".join(ended.out.split())
+    assert metrics_of(out)["protocol_note"] == note
+    assert note in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_protocol_that_does_not_fit_is_refused_before_anything_is_embedded(
+    walkers, walkers_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("likeness_apps.person_reid.evaluate.embed_tracklets", None)
+    out = tmp_path / "result"
+    ended = likeness("evaluate", walkers_run, walkers, "--protocol", "lpw", "--out", out)
+    assert_refused(ended, "queries must be of one camera", "protocol lpw", left=out)
+
+
 def test_an_unknown_protocol_is_named_before_anything_is_embedded(walkers, walkers_run, tmp_path):
     out = tmp_path / "result"
     ended = likeness("evaluate", walkers_run, walkers, "--protocol", "mars", "--out", out)
     assert_refused(ended, "protocol must be one of mars-official", left=out)
+
+
+def test_pseudo_tracklets_are_called_so_everywhere(walkers_run, tmp_path):
+    out = tmp_path / "result"
+    ended = likeness("evaluate", walkers_run, write_pku(tmp_path, range(1, 6)), "--out", out)
+    assert ended.code == 0, ended.err
+    note = "pseudo-tracklets: the views of a camera, which are orientations and not a film"
+    assert note in " ".join(ended.out.split())
+    assert metrics_of(out)["set_notes"] == [note]
+    assert note in (out / "report.html").read_text(encoding="utf-8")

@@ -7,11 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likeness_apps.person_reid.missing_matches import (
-    match_findings,
-    reasons_without_match,
-    size_findings,
-)
+from likeness_apps.person_reid.missing_matches import match_findings, reasons_without_match
 
 
 def table(*rows):
@@ -107,18 +103,3 @@ def test_identities_in_train_and_test() -> None:
 @pytest.mark.parametrize("rows", [[], [("a", "1", "train", "")]])
 def test_nothing_to_ask(rows: list) -> None:
     assert match_findings(table(*rows)) == []
-
-
-def test_frames_of_another_size() -> None:
-    checked = pd.DataFrame(
-        {
-            "path": ["a", "b", "c", "d"],
-            "width": [32, 32, 16, 0],
-            "height": [64, 64, 64, 0],
-            "status": ["ok", "ok", "ok", "unreadable"],
-        }
-    )
-    (finding,) = size_findings(checked)
-    assert (finding.code, finding.path) == ("other-frame-size", "c")
-    assert finding.message.startswith("1 of 3 frames are not 32 x 64 pixels")
-    assert size_findings(checked[:2]) == []

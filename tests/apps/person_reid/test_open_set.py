@@ -12,6 +12,7 @@ from fixtures.tracklet_sets import draw_set
 from likeness.evaluation.resampling import Bootstrap
 from likeness.evaluation.verdict import Verdicts
 from likeness.files import finite
+from likeness_apps.person_reid import open_set
 from likeness_apps.person_reid.open_set import (
     FALSE_ACCEPT_RATES,
     FALSE_POSITIVE_RATES,
@@ -22,6 +23,18 @@ from likeness_apps.person_reid.open_set import (
 FEW = Bootstrap(replicates=40)
 NOBODY = ("junk", "distractor")
 STEP = 2 / 4096  # of the grid of thresholds
+
+
+def test_a_large_set_says_that_not_every_pair_was_counted(monkeypatch):
+    features_ND, table = draw_set(0)
+    kept = int((table["label"] != "junk").sum())
+    monkeypatch.setattr(open_set, "MOST_PAIRS", kept * (kept - 1) // 2)
+    whole = open_set_figures(features_ND, table, None, bootstrap=FEW)["pairs"]
+    assert whole["what"] == open_set.PAIRS
+    monkeypatch.setattr(open_set, "MOST_PAIRS", kept * (kept - 1) // 2 - 1)
+    part = open_set_figures(features_ND, table, None, bootstrap=FEW)["pairs"]
+    assert f"more than {kept * (kept - 1) // 2 - 1:,} pairs" in part["what"]
+    assert part["genuine"] + part["impostor"] < whole["genuine"] + whole["impostor"]
 
 
 def some_verdicts(same_from=-0.5, different_below=-1.1):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fixtures.people_door import likeness
 from likeness.data.checks import check
 from likeness.errors import UserError
 from likeness_apps.person_reid.cameras import draw_camera, photograph
@@ -68,6 +69,13 @@ def test_the_same_seed_draws_the_same_pixels(walkers: Path, tmp_path: Path) -> N
         if (other / f).exists() and (walkers / f).read_bytes() == (other / f).read_bytes()
     ]
     assert same == []
+
+
+def test_as_many_people_are_drawn_as_were_asked_for(tmp_path: Path) -> None:
+    ended = likeness("sample", tmp_path / "few", "--people", 6)
+    assert ended.code == 0, ended.err
+    folders = {path.name for path in (tmp_path / "few").rglob("bbox_t*/*")}
+    assert folders - {"00-1", "0000"} == {f"{number:04d}" for number in range(1, 7)}
 
 
 def test_walkers_move_and_differ_less_from_themselves_than_from_others() -> None:

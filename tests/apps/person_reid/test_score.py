@@ -12,7 +12,9 @@ import pytest
 from fixtures.tracklet_sets import draw_halves, draw_set, draw_views
 from likeness.errors import UserError
 from likeness.evaluation.resampling import Bootstrap
-from likeness_apps.person_reid.score import score
+from likeness_apps.person_reid.domain import DOMAIN
+from likeness_apps.person_reid.open_set import open_set_figures
+from likeness_apps.person_reid.score import NO_MODEL, score
 from likeness_apps.person_reid.scoring import score_tracklets
 
 FEW = Bootstrap(replicates=50)
@@ -32,10 +34,11 @@ def test_a_result_says_what_it_is_and_points_at_its_inputs(
     features_ND, table = draw_set(0)
     truth, features = written(tmp_path / "in", features_ND, table)
     out = tmp_path / "out"
-    returned = score(truth, features, out, protocol="mars-official")
+    returned = score(DOMAIN, truth, features, out, protocol="mars-official")
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     assert set(metrics) == set(returned)
-    assert sorted(path.name for path in out.iterdir()) == ["metrics.json", "queries.csv"]
+    files = sorted(path.name for path in out.iterdir())
+    assert files == ["metrics.json", "queries.csv", "report.html"]
     assert metrics["protocol"] == "mars-official"
     assert metrics["rules"]["curve"] == "trapezoid"
     assert metrics["protocol_text"]["junk"] == "removed"
@@ -50,7 +53,28 @@ def test_a_result_says_what_it_is_and_points_at_its_inputs(
     assert "count as 0" in said
     assert not any(name in said for name in table["tracklet"])  # nobody is named in the terminal
     with pytest.raises(UserError, match="out must be a new or empty directory"):
-        score(truth, features, out, protocol="mars-official")
+        score(DOMAIN, truth, features, out, protocol="mars-official")
+
+
+def test_open_set_figures_and_a_page_come_without_a_model(tmp_path: Path) -> None:
+    """Those of the table alone: nothing was calibrated, so every pair stays unknown."""
+    features_ND, table = draw_set(0, identities=60)
+    truth, features = written(tmp_path / "in", features_ND, table)
+    metrics = score(DOMAIN, truth, features, tmp_path / "out", protocol="cross-camera", quiet=True)
+    found = metrics["open_set"]
+    expected = open_set_figures(features_ND, table, None, reason=NO_MODEL)
+    assert found["pairs"] == expected["pairs"]
+    first, again = (each["identification"]["points"][0] for each in (found, expected))
+    assert (first["aim"], first["reason"]) == (0.1, "")
+    assert first == again
+    share = first["true_rate"]
+    assert share["low"] <= share["value"] <= share["high"]
+    assert found["verification"][0]["true_rate"]["count"] == found["pairs"]["genuine"]
+    assert found["verdicts"] == {"reason": NO_MODEL}
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"Every pair is <b>unknown</b>: {NO_MODEL}" in page
+    for title in ("Open-set identification", "CMC curve", "From camera to camera", "Hardest confu"):
+        assert title in page
 
 
 def test_queries_csv_is_what_the_figures_are_means_of(tmp_path: Path) -> None:
@@ -124,7 +148,7 @@ def test_rows_with_another_status_have_no_features(tmp_path: Path) -> None:
     extra["status"] = ["error", *["ok"] * len(table)]
     with_error = written(tmp_path / "extra", features_ND, extra)
     results = [
-        score(truth, features, tmp_path / f"out{n}", protocol="market1501", quiet=True)
+        score(DOMAIN, truth, features, tmp_path / f"out{n}", protocol="market1501", quiet=True)
         for n, (truth, features) in enumerate((whole, with_error))
     ]
     assert results[0]["retrieval"] == results[1]["retrieval"]
@@ -161,6 +185,20 @@ def test_tables_that_do_not_fit_are_refused() -> None:
     roles = ["", *table["role"][1:]]
     assert "role must be query or gallery in every row, or in none" in refused({"role": roles})
     assert "tested_in must be the numbers" in refused({"tested_in": "", "role": ""})
+
+
+@pytest.mark.parametrize("protocol", ["market1501", "mars-torchreid"])
+def test_a_table_in_which_nobody_is_looked_for_says_what_to_write(protocol: str) -> None:
+    rule = f"role must be query in the rows that ask and gallery in the rows .*{protocol} leaves"
+    features_ND, table = draw_set(6)
+    with pytest.raises(UserError, match=f"{rule}.*says so of no row"):
+        score_tracklets(features_ND, table.drop(columns="role"), protocol, bootstrap=FEW)
+    people = (~table["label"].isin(("junk", "distractor"))).to_numpy()
+    asking = table[people].assign(role="query")
+    with pytest.raises(UserError, match=f"{rule}.*no row with gallery"):
+        score_tracklets(features_ND[people], asking, protocol, bootstrap=FEW)
+    scored = score_tracklets(features_ND[people], asking, "mars-official", bootstrap=FEW)
+    assert scored.metrics["counts"]["gallery"] == len(asking)
 
 
 def test_protocols_of_one_asking_camera_refuse_others() -> None:

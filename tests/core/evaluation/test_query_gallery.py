@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,10 @@ from likeness.evaluation.query_gallery import (
     rank_queries,
 )
 from likeness.evaluation.ranking_rules import RankingRules
+from likeness.search.exact import nearest
+from likeness.search.expansion import expanded_queries
+from likeness.search.reciprocal import Reciprocal, rerank
+from likeness.search.reordering import Reordering
 
 AT = (1, 5, 10, 20)
 EVERY_RULE = [
@@ -52,9 +57,9 @@ def distances(features, space="cosine"):
     return np.linalg.norm(rows[:, None] - rows, axis=2)
 
 
-def by_definition(features, items, rules, space="cosine"):
+def by_definition(features, items, rules, space="cosine", gap=None):
     """Per query: first rank, relevant, ranked, figures (nan where skipped)."""
-    gap = distances(features, space)
+    gap = distances(features, space) if gap is None else gap
     rows = range(len(items.label_N))
     found = []
     for q in np.flatnonzero(items.query_N):
@@ -110,6 +115,49 @@ def test_spaces(space):
     found = rank_queries(features, items, RankingRules(), space=space)
     expected = by_definition(features, items, RankingRules(), space)
     assert found.first_Q.tolist() == [first for first, *_ in expected]
+
+
+def reordered(features, items, rules, how):
+    """Distances of all items (inf where two never meet) after expansion and re-ranking."""
+    queries, gallery = np.flatnonzero(items.query_N), gallery_rows(items, rules)
+    exclude = [(queries, gallery)]
+    if rules.same_camera == "removed":
+        exclude.append((items.camera_N[queries], items.camera_N[gallery]))
+    asked = features[queries]
+    if how.expanded_by:
+        asked = expanded_queries(asked, features[gallery], how.expanded_by, exclude=exclude)
+    answer = nearest if how.reciprocal is None else partial(rerank, settings=how.reciprocal)
+    found = answer(asked, features[gallery], k=len(gallery), exclude=exclude)
+    gap = np.full((len(features), len(features)), np.inf)
+    for q, columns, far in zip(queries, found.indices_QK, found.distances_QK, strict=True):
+        met = columns >= 0
+        gap[q, gallery[columns[met]]] = far[met]
+    return gap
+
+
+@pytest.mark.parametrize("rules", EVERY_RULE[::7], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [
+        Reordering(reciprocal=Reciprocal(k1=6, k2=3)),
+        Reordering(expanded_by=4),
+        Reordering(expanded_by=2, reciprocal=Reciprocal(k1=5, k2=1, original_weight=0.6)),
+    ],
+    ids=("re-ranked", "expanded", "both"),
+)
+def test_rules_after_another_order(rules, how):
+    """Neighbourhoods are made of all that the search meets; only then identities are taken out."""
+    features, items = draw(9)
+    found = rank_queries(features, items, rules, reordering=how, block_rows=7)
+    gap = reordered(features, items, rules, how)
+    expected = by_definition(features, items, rules, gap=gap)
+    assert found.first_Q.tolist() == [first for first, *_ in expected]
+    assert found.ranked_Q.tolist() == [ranked for _, _, ranked, _ in expected]
+    for name in ("cmc@5", "map", "minp"):
+        wanted = [figures[name] for *_, figures in expected]
+        np.testing.assert_allclose(found.per_query[name], wanted, atol=1e-12)
+    plain = rank_queries(features, items, rules, block_rows=7)
+    assert not np.array_equal(found.per_query["map"], plain.per_query["map"])
 
 
 OFFICIAL = RankingRules(

@@ -12,7 +12,12 @@ from scipy.stats import norm
 from likeness.errors import UserError
 from likeness.evaluation.pair_scores import count_scores
 from likeness.evaluation.resampling import Bootstrap
-from likeness.evaluation.verdict import calibrate, verdict_rates, verdicts_from
+from likeness.evaluation.verdict import (
+    calibrate,
+    thresholds_at,
+    verdict_rates,
+    verdicts_from,
+)
 
 FEW = Bootstrap(replicates=60, seed=3)
 
@@ -190,3 +195,26 @@ def test_refusals():
         verdict_rates(other, found)
     with pytest.raises(UserError, match=r"^verdicts must be a table with exactly"):
         verdicts_from({"same_from": 1.0})
+
+
+def test_points_are_those_of_a_calibration_at_each_rate():
+    same, scores, groups = drawn(4)
+    pairs = count_scores(same, scores, groups)
+    rates = (0.5, 0.1, 0.01, 0.0015, 0.001)
+    points = thresholds_at(pairs, rates, false_reject_rate=0.05)
+    assert [point["false_accept_rate"] for point in points] == [0.5, 0.1, 0.01, 0.0015]  # 3 / rate
+    default = calibrated(same, scores, groups)
+    assert json.loads(json.dumps(points)) == points
+    for point in points:
+        expected = calibrated(same, scores, groups, far=point["false_accept_rate"])
+        asked = default.at(point)
+        assert asked == dataclasses.replace(expected, validation={})
+        assert (asked.decide(scores)[~same] == "same").mean() <= point["false_accept_rate"]
+
+
+def test_a_point_that_is_never_reached_is_none_and_stays_unknown():
+    pairs = count_scores(np.arange(1000) < 300, np.ones(1000))
+    (point,) = thresholds_at(pairs, [0.1], false_reject_rate=0.05)
+    assert point == {"false_accept_rate": 0.1, "same_from": None, "different_below": 1.0}
+    default = calibrated(np.arange(1000) < 300, np.ones(1000))
+    assert default.at(point).decide(np.array([1.0, 5.0])).tolist() == ["unknown"] * 2

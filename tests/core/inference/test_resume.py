@@ -110,7 +110,7 @@ def test_killed_while_the_final_file_is_made(tmp_path, monkeypatch):
     assert not (tmp_path / "cut.csv.parts").exists()
 
 
-@pytest.mark.parametrize("place", ["_empty", "shutil.rmtree"])
+@pytest.mark.parametrize("place", ["empty", "shutil.rmtree"])
 def test_killed_while_the_folder_is_removed(tmp_path, monkeypatch, place):
     write_files(tmp_path / "in", 9, bad={2})
     out, left = tmp_path / "e.npy", tmp_path / "e.npy.parts"
@@ -118,8 +118,8 @@ def test_killed_while_the_folder_is_removed(tmp_path, monkeypatch, place):
     def leave():
         """A finished job whose folder is still there, whole or all but the record."""
         with monkeypatch.context() as patch:
-            patch.setattr(f"likeness.inference.parts.{place}", lambda *arguments, **options: None)
-            if place == "_empty":
+            patch.setattr(f"likeness.work_folder.{place}", lambda *arguments, **options: None)
+            if place == "empty":
                 patch.setattr(work.shutil, "rmtree", lambda *arguments, **options: None)
             shards.embed(StandIn(), tmp_path / "in", out, overwrite=True)
         assert left.exists()

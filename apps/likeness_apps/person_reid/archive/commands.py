@@ -1,9 +1,9 @@
-"""`likeness person-reid index`, `search`, `match` and `forget`."""
+"""`likeness person-reid embed`, `index`, `search`, `match` and `forget`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,8 +17,65 @@ Prior = Annotated[
     float | None,
     typer.Option(help="Share of right ones among the pairs; by default one gallery row is right."),
 ]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--false-accept-rate",
+        help="How many of different people may be called the same, as a share of such pairs: one "
+        "that the model has a threshold for (a wrong one names all).",
+    ),
+]
+Purpose = Annotated[str, typer.Option(help="What for; names nobody; required.")]
+LegalBasis = Annotated[str, typer.Option(help="Why it may be kept; required.")]
+Retention = Annotated[str, typer.Option(help="Last day of use, YYYY-MM-DD; required.")]
+Frames = Annotated[
+    str, typer.Option(help="How the frames of a tracklet become one row: mean, max or attention.")
+]
 Sheet = Annotated[Path | None, typer.Option("--sheet", help="Contact sheet (PNG).")]
 People = Annotated[Path, typer.Argument(metavar="DATA", help="A set, a table, or a folder.")]
+
+
+@command
+def embed(
+    context: typer.Context,
+    model: Model,
+    data: People,
+    out: Annotated[Path, typer.Option("--out", help="A new .parquet or .npy file.")],
+    purpose: Purpose = "",
+    legal_basis: LegalBasis = "",
+    retention: Retention = "",
+    split: Annotated[str, typer.Option(help="Of the set: train, val, test or all.")] = "all",
+    frames: Frames = "mean",
+    batch_size: Limit = 64,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Write one embedding per tracklet: biometric data, kept for a purpose and a time.
+
+    F.parquet holds all; F.npy holds the embeddings of the rows of F.parquet with status ok: the two
+    files that `score` takes. What is stated is in the metadata of F.parquet. A stopped call begins
+    again.
+
+    Example: likeness APP embed RUN SET --out f.npy --purpose study --legal-basis consent
+    --retention 2031-08-31
+    """
+    from likeness_apps.person_reid.archive.embed import embed as body
+
+    chosen: Any = frames
+    body(
+        domain_of(context),
+        model,
+        data,
+        out,
+        purpose=purpose,
+        legal_basis=legal_basis,
+        retention=retention,
+        split=split,
+        frames=chosen,
+        batch_size=batch_size,
+        device=device,
+        quiet=quiet,
+    )
 
 
 @command
@@ -27,13 +84,9 @@ def index(
     model: Model,
     data: People,
     out: OutIndex,
-    purpose: Annotated[
-        str, typer.Option(help="What the index is for; names nobody; required.")
-    ] = "",
-    legal_basis: Annotated[str, typer.Option(help="Why it may be kept; required.")] = "",
-    retention: Annotated[
-        str, typer.Option(help="Last day it may be asked, YYYY-MM-DD; required.")
-    ] = "",
+    purpose: Purpose = "",
+    legal_basis: LegalBasis = "",
+    retention: Retention = "",
     include_images: Pictures = False,
     batch_size: Limit = 64,
     device: Device = "cpu",
@@ -69,7 +122,7 @@ def search(
     context: typer.Context,
     archive: Annotated[Path, typer.Argument(metavar="INDEX", help="What `index` wrote.")],
     query: Annotated[
-        Path, typer.Argument(help="An image, a folder of frames (one tracklet), or a set.")
+        Path, typer.Argument(help="An image, a folder of frames (one tracklet) or of such, a set.")
     ],
     k: Annotated[int, typer.Option("-k", min=1, help="Ranks per query.")] = 10,
     out: Annotated[Path | None, typer.Option("--out", help="Table: csv or parquet.")] = None,
@@ -80,6 +133,7 @@ def search(
         typer.Option("--data", help="Where the indexed set is now, for pictures on the sheet."),
     ] = None,
     prior: Prior = None,
+    false_accept_rate: Rate = None,
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
@@ -99,6 +153,7 @@ def search(
         include_images=include_images,
         data=data,
         prior=prior,
+        false_accept_rate=false_accept_rate,
         device=device,
         quiet=quiet,
     )
@@ -108,9 +163,12 @@ def search(
 def match(
     context: typer.Context,
     model: Model,
-    query: Annotated[Path, typer.Option(help="Who is looked for: a set, table, folder or image.")],
+    query: Annotated[
+        Path,
+        typer.Option(help="Who is looked for: an image, a folder of frames or of such, a set."),
+    ],
     gallery: Annotated[
-        Path, typer.Option(help="Where: the same, or an index that this model made.")
+        Path, typer.Option(help="Where: a folder, a set, or an index that this model made.")
     ],
     out: Annotated[Path, typer.Option("--out", help="A new .csv.")],
     purpose: Annotated[str, typer.Option(help="Why this is asked; required.")] = "",
@@ -123,6 +181,7 @@ def match(
         bool, typer.Option("--expand", help="Ask with the mean of a query and its nearest.")
     ] = False,
     prior: Prior = None,
+    false_accept_rate: Rate = None,
     sheet: Sheet = None,
     include_images: Pictures = False,
     batch_size: Limit = 64,
@@ -130,6 +189,9 @@ def match(
     quiet: Quiet = False,
 ) -> None:
     """Look for the people of one folder in another: a table with same, different or unknown.
+
+    A folder of frames is one tracklet; images beside such folders, or in the gallery's own folder,
+    are tracklets of one frame.
 
     Scores and decisions are those of the two tracklets, whatever --re-rank and --expand make of the
     order. The record of the call is written beside the table. A stopped call begins again; an index
@@ -150,6 +212,7 @@ def match(
         operator=operator,
         ranking=Ranking(k, re_rank, expand),
         prior=prior,
+        false_accept_rate=false_accept_rate,
         sheet=sheet,
         include_images=include_images,
         batch_size=batch_size,

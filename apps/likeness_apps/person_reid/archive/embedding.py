@@ -1,33 +1,27 @@
-"""From frames to one embedding per tracklet, with what a table and a sheet need to know of it.
+"""One side of a match: tracklets with their embeddings, and what a table and a sheet need of them.
 
 Legend: F frames, T tracklets, N those with an embedding, D embedding dimension.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from likeness.data.manifest import Manifest
-from likeness.errors import require
-from likeness.inference.hashed import read_hashed
 from likeness.inference.predictor import Predictor
-from likeness.inference.sets import embed_sets
-from likeness_apps.person_reid.archive.inputs import empty_tracklets
-from likeness_apps.person_reid.archive.pictures import evenly, strip
-from likeness_apps.person_reid.grouping import by_tracklet
-from likeness_apps.shell.console import progress
+from likeness_apps.person_reid.archive.inputs import NO_FRAME, empty_tracklets
+from likeness_apps.person_reid.embedding import EmbeddedTracklets, embed_tracklets
+from likeness_apps.person_reid.strips import evenly, strip
 from likeness_apps.shell.report.data import Picture
 
 COLUMNS = ("tracklet", "label", "camera", "path", "frames", "sha256")
 FAILED = ("tracklet", "label", "camera", "reason")
-NO_FRAME = "no frame"
+STRIP = 3  # frames of a small picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +46,7 @@ class Embedded:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, Any]:
         """What was there, as numbers, for records that name nobody."""
         return {
             "tracklets": len(self.rows),
@@ -62,7 +56,7 @@ class Embedded:
         }
 
 
-def embed_tracklets(
+def embed_people(
     predictor: Predictor, manifest: Manifest, *, name: str, quiet: bool = False
 ) -> Embedded:
     """Embed frames as a stream and take the mean of each tracklet, as the thresholds presume.
@@ -76,75 +70,34 @@ def embed_tracklets(
     Raises:
         UserError: if not one frame can be used.
     """
-    frames, root = manifest.table, manifest.root
-    grouped = by_tracklet(frames)
-    content = [0] * len(grouped.table)
-    paths = frames["path"].tolist()
-    with progress(f"embedding {name}", quiet=quiet) as advance:
-        found = embed_sets(
-            predictor,
-            _prepared(predictor, paths, root, grouped.tracklet_F, content),
-            grouped.tracklet_F,
-            sets=len(content),
-            on_progress=advance,
-        )
-    ok_T = found.ok_S
-    require(ok_T.any(), name, "people in frames that can be read", _first(found.failures))
-    table = grouped.table.assign(
-        frames=found.used_S, sha256=[_hexadecimal(sum_) for sum_ in content]
-    )
-    shown = _shown(frames, grouped.tracklet_F, list(found.failures))
-    shown = [files for files, ok in zip(shown, ok_T, strict=True) if ok]
+    root = manifest.root
+    found = embed_tracklets(predictor, manifest.table, root, name=name, quiet=quiet)
+    paths = manifest.table["path"].tolist()
+    shown = _shown(manifest.table, found)
     return Embedded(
-        rows=table.loc[ok_T, list(COLUMNS)].reset_index(drop=True),
-        embeddings_ND=found.embeddings_SD[ok_T],
-        failed=_failed(table[~ok_T], grouped.tracklet_F, found.failures, empty_tracklets(manifest)),
+        rows=found.good.assign(frames=found.good["used"])[list(COLUMNS)],
+        embeddings_ND=found.embeddings_ND,
+        failed=_with_empty(found.table.loc[~found.ok_T, list(FAILED)], manifest),
         unreadable=len(found.failures),
         picture=lambda row: strip([root / paths[place] for place in shown[row]]),
     )
 
 
-def _prepared(
-    predictor: Predictor,
-    paths: Sequence[str],
-    root: Path,
-    tracklet_F: np.ndarray,
-    content: list[int],
-) -> Iterator[Any]:
-    """The frames as the network takes them; the hashes of a tracklet are added up in `content`.
-
-    A sum does not depend on the order of the frames, and of one frame it is the file's own hash.
-    """
-    with closing(read_hashed(predictor, paths, root)) as reads:  # type: ignore[type-var]
-        for read in reads:
-            if read.sha256:
-                content[tracklet_F[read.row]] += int(read.sha256, 16)
-            yield read.prepared
+def _with_empty(failed: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """Rows with `FAILED`, and one more for each folder of the set that holds no frame."""
+    columns = {"tracklet": empty_tracklets(manifest), "label": "", "camera": "", "reason": NO_FRAME}
+    return pd.concat([failed, pd.DataFrame(columns).astype(failed.dtypes)], ignore_index=True)
 
 
-def _hexadecimal(total: int) -> str:
-    return f"{total % (1 << 256):064x}"
-
-
-def _first(failures: dict[int, str]) -> str:
-    return next(iter(failures.values()), NO_FRAME)
-
-
-def _shown(frames: pd.DataFrame, tracklet_F: np.ndarray, bad: list[int]) -> list[list[int]]:
-    """The places of a few usable frames of each tracklet, from its first to its last."""
+def _shown(frames: pd.DataFrame, found: EmbeddedTracklets) -> list[list[int]]:
+    """Of each tracklet with an embedding the places of a few usable frames, in order."""
     order_F = frames["frame"].to_numpy() if "frame" in frames else np.arange(len(frames))
-    place_F = np.lexsort((order_F, tracklet_F))
-    place_F = place_F[~np.isin(place_F, bad)]
-    ends = np.searchsorted(tracklet_F[place_F], np.arange(1, tracklet_F.max() + 1))
-    return [[int(part[place]) for place in evenly(len(part))] for part in np.split(place_F, ends)]
-
-
-def _failed(
-    table: pd.DataFrame, tracklet_F: np.ndarray, failures: dict[int, str], empty: list[str]
-) -> pd.DataFrame:
-    """Tracklets without a usable frame, each with the reason of its first frame."""
-    first = {int(tracklet_F[place]): reason for place, reason in reversed(failures.items())}
-    reasons = [first.get(int(row), "its embedding has no direction") for row in table.index]
-    unusable = table.assign(reason=reasons)[list(FAILED)]
-    bare = pd.DataFrame({"tracklet": empty, "label": "", "camera": "", "reason": NO_FRAME})
-    return pd.concat([unusable, bare.astype(unusable.dtypes)], ignore_index=True)
+    place_F = np.lexsort((order_F, found.tracklet_F))
+    place_F = place_F[~np.isin(place_F, list(found.failures))]
+    ends = np.searchsorted(found.tracklet_F[place_F], np.arange(1, len(found.table)))
+    parts = np.split(place_F, ends)
+    return [
+        [int(part[place]) for place in evenly(len(part), STRIP)]
+        for part, ok in zip(parts, found.ok_T, strict=True)
+        if ok
+    ]

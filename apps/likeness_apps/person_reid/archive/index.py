@@ -7,7 +7,7 @@ from pathlib import Path
 
 from likeness.bundle import load_bundle
 from likeness.inference.predictor import Predictor
-from likeness_apps.person_reid.archive.embedding import embed_tracklets
+from likeness_apps.person_reid.archive.embedding import embed_people
 from likeness_apps.person_reid.archive.inputs import people_in
 from likeness_apps.person_reid.archive.statements import stated
 from likeness_apps.person_reid.archive.store import require_archive_or_new, write_archive
@@ -53,7 +53,7 @@ def index(
     require_archive_or_new(out)
     bundle = load_bundle(model)
     predictor = Predictor(bundle, batch_size=batch_size, columns="embed", device=device)
-    people = embed_tracklets(predictor, people_in(domain, data), name="data", quiet=quiet)
+    people = embed_people(predictor, people_in(domain, data), name="data", quiet=quiet)
     write_archive(
         domain, bundle, people, out, statements, include_images=include_images, quiet=quiet
     )

@@ -11,10 +11,13 @@ from likeness.data.tables import TABLE_SUFFIXES
 from likeness.errors import require
 from likeness_apps.person_reid.layouts.recognition import OWN, PUBLISHED
 from likeness_apps.person_reid.layouts.tree import Tree, files_of, read_tree
+from likeness_apps.person_reid.tracklets.tables import provisional_labels
+from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
 
 LOOSE = "images"
 EMPTY = "empty-tracklet"  # code of the finding of a folder without a frame
+NO_FRAME = "no frame"  # why such a folder takes no part
 
 
 def people_in(domain: Domain, source: Path, *, name: str = "data") -> Manifest:
@@ -30,7 +33,7 @@ def people_in(domain: Domain, source: Path, *, name: str = "data") -> Manifest:
 
     Returns:
         A manifest with the columns `tracklet` and `camera` ("" if unknown). Folders without a frame
-        are findings of the code `EMPTY`.
+        are findings of the code `EMPTY`. Provisional numbers of tracks are no labels.
 
     Raises:
         UserError: if there is no such path or no image in it, or as `recognise`.
@@ -43,12 +46,12 @@ def people_in(domain: Domain, source: Path, *, name: str = "data") -> Manifest:
     tree = read_tree(source)
     require(tree.images, name, "a folder with image files in it", str(source))
     if any(files_of(tree, layout.folder, layout.file) for layout in (*PUBLISHED, OWN)):
-        return domain.recognise(source)
+        return _without_provisional(domain.recognise(source), source)
     return _by_folder(tree)
 
 
-def query_in(domain: Domain, query: Path) -> Manifest:
-    """As `people_in`, but a folder with nothing but frames in it is one tracklet.
+def query_in(domain: Domain, query: Path, *, quiet: bool = False) -> Manifest:
+    """As `people_in`, but a folder with nothing but frames in it is one tracklet, and that is said.
 
     Raises:
         UserError: as `people_in`.
@@ -60,12 +63,22 @@ def query_in(domain: Domain, query: Path) -> Manifest:
         or manifest.table["path"].str.contains("/").any()
     ):
         return manifest
+    frames = len(manifest.table)
+    advice = "for several people, give each a folder in it"
+    say(f"query: {frames} images are taken as frames of one tracklet ({advice})", quiet=quiet)
     return manifest.with_table(manifest.table.assign(tracklet=query.resolve().name))
 
 
 def empty_tracklets(manifest: Manifest) -> list[str]:
     """The folders of a set that hold no frame."""
     return [finding.path for finding in manifest.findings if finding.code == EMPTY]
+
+
+def _without_provisional(manifest: Manifest, source: Path) -> Manifest:
+    """The same set; the same number in two sets of `tracklets` must not look like one identity."""
+    label = manifest.table["label"]
+    nobody = label.isin(provisional_labels(source))
+    return manifest.with_table(manifest.table.assign(label=label.mask(nobody, "")))
 
 
 def _by_folder(tree: Tree) -> Manifest:

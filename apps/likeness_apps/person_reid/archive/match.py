@@ -19,9 +19,11 @@ from likeness.errors import require
 from likeness.files import atomic_path, sha256_file, write_json
 from likeness.inference.predictor import Predictor
 from likeness.provenance import collect_provenance
-from likeness_apps.person_reid.archive.embedding import Embedded, embed_tracklets
-from likeness_apps.person_reid.archive.inputs import people_in
+from likeness_apps.person_reid.archive.embedding import Embedded, embed_people
+from likeness_apps.person_reid.archive.inputs import people_in, query_in
 from likeness_apps.person_reid.archive.ranking import (
+    NO_THRESHOLD,
+    NOT_CALIBRATED,
     Judge,
     Ranked,
     Ranking,
@@ -32,10 +34,12 @@ from likeness_apps.person_reid.archive.ranking import (
     require_prior,
     unanswered,
     unusable,
+    verdicts_of,
 )
-from likeness_apps.person_reid.archive.sheet import require_png, write_people_sheet
+from likeness_apps.person_reid.archive.sheet import write_people_sheet
 from likeness_apps.person_reid.archive.statements import require_kept, stated_purpose
 from likeness_apps.person_reid.archive.store import is_archive, open_archive
+from likeness_apps.shell.answers import require_outputs
 from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
 
@@ -54,6 +58,7 @@ def match(
     operator: str = "",
     ranking: Ranking,
     prior: float | None = None,
+    false_accept_rate: float | None = None,
     sheet: Path | None = None,
     include_images: bool = False,
     batch_size: int = 64,
@@ -65,13 +70,14 @@ def match(
     Args:
         domain: the application.
         model: a bundle or a run.
-        query: a set, table, folder or image, see `inputs.people_in`.
-        gallery: the same, or an index made by this model.
+        query: a set, table, folder or image, see `inputs.query_in`.
+        gallery: likewise, see `inputs.people_in`; or an index made by this model.
         out: the table, .csv; new.
         purpose: why this is asked.
         operator: who answers for it; "" = not stated.
         ranking: how many ranks, and how they are made.
         prior: presumed share of right ones among the pairs; None: one gallery row is right.
+        false_accept_rate: of the threshold of "same", see `verdicts_of`.
         sheet: also draw a contact sheet (PNG).
         include_images: with pictures.
         batch_size: frames per forward pass.
@@ -82,19 +88,20 @@ def match(
         The audit record.
 
     Raises:
-        UserError: if the purpose is missing, `out` is there already, nothing can be read, or the
-            gallery is an index past its retention.
+        UserError: if the purpose is missing, `out` is there already, nothing can be read, the model
+            has no threshold for the rate, or the gallery is an index past its retention.
     """
     purpose = stated_purpose(purpose)
-    require_png(sheet)
+    require_outputs(None, sheet)
     require_prior(prior)
     require(out.suffix == ".csv" and not out.exists(), "out", "a new .csv file", str(out))
     bundle = load_bundle(model)
+    verdicts = verdicts_of(bundle, false_accept_rate)
     predictor = Predictor(bundle, batch_size=batch_size, columns="embed", device=device)
-    asked = people_in(domain, query, name="query")
+    asked = query_in(domain, query, quiet=quiet)
     answering, facts = _gallery(domain, predictor, gallery, quiet=quiet)
-    judge = judge_of(bundle, len(answering), prior)
-    asking = embed_tracklets(predictor, asked, name="query", quiet=quiet)
+    judge = judge_of(verdicts, len(answering), prior)
+    asking = embed_people(predictor, asked, name="query", quiet=quiet)
     found = rank(asking, answering, bundle.space, ranking)
     record = {
         "purpose": purpose,
@@ -129,7 +136,7 @@ def _gallery(
     """The gallery, embedded now or taken from an index, whose facts come along."""
     if not is_archive(gallery):
         manifest = people_in(domain, gallery, name="gallery")
-        return embed_tracklets(predictor, manifest, name="gallery", quiet=quiet), {}
+        return embed_people(predictor, manifest, name="gallery", quiet=quiet), {}
     archive = open_archive(gallery, model_id=predictor.model_id)
     require_kept(gallery, archive.facts)
     return archive.embedded(), archive.facts
@@ -179,7 +186,7 @@ def _tell(out: Path, record: dict[str, Any], *, quiet: bool) -> None:
         say(f"{failed} tracklets of the {side} without a usable frame", quiet=quiet or not failed)
     thresholds = record["thresholds"]
     if not thresholds["calibrated"]:
-        say(f"Every pair is unknown: {thresholds['reason']}.", quiet=quiet)
+        say(f"Every pair is unknown: {NOT_CALIBRATED}; {NO_THRESHOLD}.", quiet=quiet)
         return
     strangers = thresholds["strangers_called_same_per_query"]
     say(

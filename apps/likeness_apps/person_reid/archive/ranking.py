@@ -10,7 +10,7 @@ Legend: Q queries, G gallery rows, D embedding dimension, K ranks, M listed pair
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,15 @@ from likeness.errors import require
 from likeness.evaluation.verdict import UNKNOWN, Verdicts, verdicts_from
 from likeness.search.exact import nearest
 from likeness.search.expansion import expanded_queries
-from likeness.search.reciprocal import PUBLISHED, Reciprocal, rerank
+from likeness.search.reciprocal import PUBLISHED, rerank
 from likeness.search.space import Space, pair_distances, prepared
 from likeness_apps.person_reid.archive.embedding import Embedded
+from likeness_apps.person_reid.reordering import EXPANDED_BY
 
-EXPANDED_BY = 5  # gallery rows that are averaged with a query; our choice
 BETWEEN = "between the thresholds"
 ONE_CAMERA = "of one camera: the thresholds are for pairs of different cameras"
 NOT_CALIBRATED = "the model has no calibrated threshold"
+NO_THRESHOLD = "its validation had too few pairs to fix a threshold (its card says how few)"
 ALONE = "the gallery holds nothing but copies of it"
 COLUMNS = (
     *("query", "query_label", "query_camera", "query_frames", "status", "reason", "rank"),
@@ -56,7 +57,7 @@ class Ranking:
 
     def described(self, items: int) -> dict[str, Any]:
         """As plain data for a record, for so many queries and gallery rows in all."""
-        settings = asdict(_fitting(items)) if self.re_rank else None
+        settings = asdict(PUBLISHED.fitting(items)) if self.re_rank else None
         return {"k": self.k, "re_rank": settings, "expand": EXPANDED_BY if self.expand else None}
 
 
@@ -128,21 +129,45 @@ def require_prior(prior: float | None) -> None:
     require(prior is None or 0 < prior < 1, "prior", rule, prior)
 
 
-def judge_of(bundle: Bundle, gallery: int, prior: float | None = None) -> Judge:
-    """The thresholds of a model.
+def verdicts_of(bundle: Bundle, false_accept_rate: float | None = None) -> Verdicts | None:
+    """The thresholds of a model at a false-accept rate, fixed on its validation pairs.
 
     Args:
         bundle: the model.
-        gallery: how many rows each query is compared with.
-        prior: see `require_prior`; None presumes that one of these rows is right.
+        false_accept_rate: one of those that the model has thresholds for; None: its own choice.
+
+    Returns:
+        None if the model has no thresholds and no rate is asked for.
 
     Raises:
-        UserError: if the prior is out of range or the bundle's thresholds are unreadable.
+        UserError: if the validation pairs do not support the rate, or the thresholds are
+            unreadable.
     """
-    require_prior(prior)
-    recorded = bundle.metrics.get("open_set") or {}
-    known = bool(recorded) and "reason" not in recorded
-    verdicts = verdicts_from(recorded) if known else None
+    recorded, rate = bundle.metrics.get("open_set") or {}, false_accept_rate
+    if "same_from" not in recorded:
+        rule = f"left out for this model: {NO_THRESHOLD}"
+        require(rate is None, "false-accept-rate", rule, rate)
+        return None
+    verdicts = verdicts_from(recorded)
+    if rate in (None, verdicts.false_accept_rate):
+        return verdicts
+    recorded = bundle.metrics.get("thresholds_at", ())
+    points = {point["false_accept_rate"]: point for point in recorded}
+    rates = sorted({verdicts.false_accept_rate, *points}, reverse=True)
+    rule = f"one of {', '.join(f'{rate:g}' for rate in rates)}: what {verdicts.impostor_pairs} "
+    rule += "validation pairs of different people support, and the model has thresholds for"
+    require(rate in points, "false-accept-rate", rule, rate)
+    return verdicts.at(points[rate])
+
+
+def judge_of(verdicts: Verdicts | None, gallery: int, prior: float | None = None) -> Judge:
+    """Thresholds with a prior.
+
+    Args:
+        verdicts: see `verdicts_of`.
+        gallery: how many rows each query is compared with.
+        prior: see `require_prior`; None presumes that one of these rows is right.
+    """
     return Judge(verdicts, 1 / max(gallery, 2) if prior is None else prior)
 
 
@@ -161,7 +186,7 @@ def rank(query: Embedded, gallery: Embedded, space: Space, how: Ranking) -> Rank
         query_QD = expanded_queries(query_QD, gallery_GD, deep, space=space, exclude=exclude)
     k = min(how.k, len(gallery))
     if how.re_rank:
-        settings = _fitting(len(query) + len(gallery))
+        settings = PUBLISHED.fitting(len(query) + len(gallery))
         found = rerank(query_QD, gallery_GD, k, settings, space=space, exclude=exclude)
     else:
         found = nearest(query_QD, gallery_GD, k, space=space, exclude=exclude)
@@ -243,9 +268,3 @@ def _without_answer(failed: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame
         **numbers,
     }
     return pd.DataFrame(columns, index=range(len(failed)), columns=list(COLUMNS))
-
-
-def _fitting(items: int) -> Reciprocal:
-    """The published settings, or what a handful of items allows of them."""
-    k1 = min(PUBLISHED.k1, items - 1)
-    return replace(PUBLISHED, k1=k1, k2=min(PUBLISHED.k2, k1 + 1))

@@ -11,22 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from likeness.errors import require
+from likeness.evaluation.verdict import DIFFERENT, SAME, UNKNOWN
 from likeness_apps.person_reid.archive.embedding import Embedded
 from likeness_apps.person_reid.archive.ranking import Judge, Ranked, answers
 from likeness_apps.person_reid.identities import NOBODY
+from likeness_apps.shell.answers import SHEET_COLUMNS
 from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.report.data import Picture
 from likeness_apps.shell.report.sheets import MAX_ROWS, SheetItem, SheetRow, write_sheet
 
-COLUMNS = 10
+SIGNS = {SAME: "=", DIFFERENT: "\N{NOT EQUAL TO}", UNKNOWN: "?"}  # there is no room for words
 NO_PICTURES = "The sheet shows nobody: --include-images puts pictures on it"
-
-
-def require_png(sheet: Path | None) -> None:
-    """Refuse another file name, before any work."""
-    require(sheet is None or sheet.suffix == ".png", "sheet", "a .png file", str(sheet))
 
 
 def write_people_sheet(
@@ -62,8 +58,9 @@ def write_people_sheet(
         ]
         picture = query.picture(asking) if include_images else None
         name = query.rows["tracklet"].iloc[asking]
-        rows.append(SheetRow(SheetItem(picture, name=name), results[:COLUMNS]))
-    caption = "A rank is a suggestion to look, never an identification"
+        rows.append(SheetRow(SheetItem(picture, name=name), results[:SHEET_COLUMNS]))
+    legend = ", ".join(f"{sign} {decision}" for decision, sign in SIGNS.items())
+    caption = f"{legend}. A rank is a suggestion to look, never an identification"
     write_sheet(sheet, rows, title=f"likeness {domain.name}", caption=caption)
     say(f"{sheet}: {len(rows)} of {len(query)} queries", quiet=quiet)
     say(NO_PICTURES, quiet=quiet or include_images)
@@ -73,7 +70,7 @@ def _result(hit: Any, picture: Callable[[int], Picture | None], row: int) -> She
     """A found tracklet, marked right or wrong where both identities are known."""
     known = not {hit.query_label, hit.label} & {"", *NOBODY}
     right = hit.query_label == hit.label if known else None
-    text = f"{hit.decision}: {hit.tracklet}"
+    text = f"{SIGNS[hit.decision]} {hit.tracklet}"
     distance = float(hit.distance) if np.isfinite(hit.distance) else None
     return SheetItem(picture(row), text, distance, right, hit.tracklet)
 

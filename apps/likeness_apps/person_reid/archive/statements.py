@@ -13,12 +13,12 @@ from likeness.errors import UserError, require
 
 @dataclass(frozen=True)
 class Statements:
-    """What is written into an index of people.
+    """What is written into whatever holds embeddings of people.
 
     Attributes:
         purpose: what it is for.
         legal_basis: why it may be kept (consent, a law, a contract).
-        retention: the last day on which it may be asked, YYYY-MM-DD.
+        retention: the last day on which they may be used, YYYY-MM-DD.
     """
 
     purpose: str
@@ -38,8 +38,8 @@ def stated(purpose: str, legal_basis: str, retention: str) -> Statements:
     """
     given = {"purpose": purpose, "legal-basis": legal_basis, "retention": retention}
     missing = [f"--{name}" for name, text in given.items() if not text.strip()]
-    rule = "stated with --purpose, --legal-basis and --retention: embeddings are biometric data"
-    require(not missing, "index of people", rule, f"no {' and no '.join(missing)}")
+    rule = "kept with --purpose, --legal-basis and --retention, because they are biometric data"
+    require(not missing, "embeddings of people", rule, f"no {' and no '.join(missing)}")
     day = _day(retention.strip())
     rule = "a date in the future, written YYYY-MM-DD"
     require(day is not None and day > today(), "retention", rule, retention)

@@ -16,8 +16,8 @@ from likeness.files import atomic_directory, settle_directory, whole_directory, 
 from likeness.search.index import Index, open_index, write_index
 from likeness.threads import prefetched
 from likeness_apps.person_reid.archive.embedding import COLUMNS, Embedded
-from likeness_apps.person_reid.archive.pictures import write_strip
 from likeness_apps.person_reid.archive.statements import Statements, now, require_kept
+from likeness_apps.person_reid.strips import write_strip
 from likeness_apps.shell.console import progress
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.outputs import require_new

@@ -54,7 +54,7 @@ def read_pku(tree: Tree, files: Files) -> Manifest:
     frames = files.table.drop(columns="folder")
     frames["camera"] = frames["camera"].str.lstrip("0")
     frames["tracklet"] = frames["label"] + "C" + frames["camera"]
-    message = "the views of a camera stand for a tracklet: they are orientations, not a film"
+    message = "pseudo-tracklets: the views of a camera, which are orientations and not a film"
     advice = "conclude nothing about time or motion from them"
     told = [Finding("warning", "pseudo-tracklets", "", message, advice)]
     return people_manifest(tree.source / files.root, PKU, frames, told)

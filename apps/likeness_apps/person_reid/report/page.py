@@ -13,9 +13,10 @@ from markupsafe import Markup
 
 import likeness
 from likeness.files import write_text
-from likeness_apps.person_reid.report import sections as own
 from likeness_apps.person_reid.report.charts import short_percent
+from likeness_apps.person_reid.report.figures import PACKAGE, ranked_figures
 from likeness_apps.person_reid.report.result import Result
+from likeness_apps.person_reid.report.sections import SECTIONS as OWN
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.generated import is_generated
 from likeness_apps.shell.report.data import ReportData
@@ -97,7 +98,7 @@ def _page(data: ReportData, result: Result, *, of_run: bool) -> str:
         body = section("leftout", reasons=missing)
         shown.append(("left-out", "Left out of this report", body))
     script = asset("report.js")
-    styles = environment(own.PACKAGE).get_template("person_reid.css").render()
+    styles = environment(PACKAGE).get_template("person_reid.css").render()
     style = asset("report.css") + styles
     return (
         environment()
@@ -123,7 +124,7 @@ def _sections(
 ) -> tuple[list[tuple[str, str, Markup]], list[tuple[str, str]]]:
     """(anchor, heading, HTML) of the sections, and (heading, reason) of those that are left out."""
     build = Build(data, [], None, Pictures(None), None, result.seed)
-    made = [(name, title, body(result)) for name, title, body in own.SECTIONS]
+    made = [(name, title, body(result)) for name, title, body in OWN]
     made += [
         (name, title, body(build))
         for name, title, body in SECTIONS
@@ -136,7 +137,7 @@ def _sections(
 
 def _headlines(result: Result) -> list[Figure]:
     """Rank-1, mAP, mINP, and TPR at the smallest false positive rate that can be stated."""
-    ranked = {item.key: item for item in own.ranked_figures(result.metrics)}
+    ranked = {item.key: item for item in ranked_figures(result.metrics)}
     chosen = [ranked[key] for key in HEADLINES if key in ranked]
     open_set = result.metrics.get("open_set") or {}
     stated = [point for point in open_set.get("verification", ()) if not point["reason"]]

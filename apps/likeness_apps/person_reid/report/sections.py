@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-
-from markupsafe import Markup
 
 from likeness_apps.person_reid.report.charts import (
     cmc_chart,
@@ -15,20 +13,24 @@ from likeness_apps.person_reid.report.charts import (
     percent,
     rates_chart,
     score_chart,
-    short_percent,
+)
+from likeness_apps.person_reid.report.figures import (
+    interval_text,
+    ranked_figures,
+    rate_cell,
+    rate_row,
+    score_text,
+    section,
 )
 from likeness_apps.person_reid.report.rankings import confusions, rankings, said
+from likeness_apps.person_reid.report.reordered import reordered
 from likeness_apps.person_reid.report.result import Result
 from likeness_apps.person_reid.report.strips import rank_sheets
 from likeness_apps.shell.report.curves import Mark
 from likeness_apps.shell.report.data import DISTANCE_TEXT
-from likeness_apps.shell.report.page import section as shared_section
 from likeness_apps.shell.report.sections import Body
-from likeness_apps.shell.report.tables import Figure, figure, number_of
+from likeness_apps.shell.report.tables import number_of
 
-PACKAGE = "likeness_apps.person_reid.report"
-NAMES = {"map": "mAP", "minp": "mINP"}
-FAMILY = "retrieval"
 COUNTS = {
     "queries": "Queries",
     "gallery": "Gallery tracklets",
@@ -50,27 +52,13 @@ WITHOUT_IMAGES = (
 _SIZES = ((8, "few"), (16, "some"), (32, "many"))
 
 
-def section(name: str, **values: Any) -> Markup:
-    """The HTML of one section of this application."""
-    return shared_section(name, package=PACKAGE, template="person_reid.html.j2", **values)
-
-
-def ranked_figures(metrics: Mapping[str, Any]) -> list[Figure]:
-    """The figures of the ranking with their intervals, Rank-K first."""
-    found = metrics["retrieval"]
-    hits = sorted((name for name in found if name not in NAMES), key=lambda name: int(name[4:]))
-    names = {name: f"Rank-{name[4:]}" for name in hits} | NAMES
-    listed = [name for name in (*hits, *NAMES) if name in found]
-    return [replace(figure(name, found[name], FAMILY), name=names[name]) for name in listed]
-
-
 def _measured(result: Result) -> Body:
     metrics = result.metrics
     counts, items = metrics.get("counts") or {}, metrics.get("items") or {}
     listed = [(name, counts[key]) for key, name in COUNTS.items() if key in counts]
     listed += [(name, items[key]) for key, name in ITEMS.items() if key in items]
     facts = {
-        "Protocol": metrics["protocol"],
+        "Protocol": _protocol(metrics),
         "Split": metrics.get("split") or "not stated",
         "Random splits": _splits(metrics),
         "Model": metrics.get("model_id"),
@@ -85,8 +73,15 @@ def _measured(result: Result) -> Body:
         rules=metrics["protocol_text"],
         counts=listed,
         figures=ranked_figures(metrics),
+        notes=metrics.get("set_notes") or [],
         biometric=metrics.get("biometric", ""),
     )
+
+
+def _protocol(metrics: Mapping[str, Any]) -> str:
+    """Its name; and what it is made for, if that is not this set."""
+    name, note = metrics["protocol"], metrics.get("protocol_note")
+    return f"{name} ({note})" if note else str(name)
 
 
 def _splits(metrics: Mapping[str, Any]) -> str:
@@ -94,7 +89,7 @@ def _splits(metrics: Mapping[str, Any]) -> str:
     splits = metrics.get("splits")
     if not splits:
         return ""
-    text = f"{splits['measured']} of {splits['published']} published random splits"
+    text = f"{splits['measured']} of the {splits['published']} random splits"
     spread = number_of((splits["spread"].get("cmc@1") or {}).get("sd"))
     return text if spread is None else f"{text}; rank-1 deviates by {100 * spread:.1f} points"
 
@@ -104,7 +99,7 @@ def _cmc(result: Result) -> Body:
     if curve is None:
         return "no query has a true match."
     rows = [
-        (k, f"{100 * share:.1f} %", _span(low, high))
+        (k, f"{100 * share:.1f} %", interval_text(low, high))
         for k, share, low, high in zip(
             curve.ranks, curve.shares, curve.lows, curve.highs, strict=True
         )
@@ -123,7 +118,7 @@ def _verdicts(result: Result) -> Body:
     rates = verdicts.get("rates") or {}
     called = ("same", "unknown", "different")
     rows = [
-        (kind, found["pairs"][kind], [_rate(rates[f"{kind}_{name}"]) for name in called])
+        (kind, found["pairs"][kind], [rate_cell(rates[f"{kind}_{name}"]) for name in called])
         for kind in ("genuine", "impostor")
         if rates
     ]
@@ -131,8 +126,8 @@ def _verdicts(result: Result) -> Body:
     return section(
         "verdicts",
         verdicts=verdicts,
-        same_from=_score(number_of(verdicts.get("same_from"))),
-        different_below=_score(number_of(verdicts.get("different_below"))),
+        same_from=score_text(number_of(verdicts.get("same_from"))),
+        different_below=score_text(number_of(verdicts.get("different_below"))),
         rows=rows,
         pairs=found["pairs"],
         chart=score_chart(found["scores"], verdicts, unit),
@@ -158,7 +153,7 @@ def _verification(result: Result) -> Body:
         x_label="false positive rate: impostor pairs accepted",
         y_label="true positive rate",
     )
-    rows = [_point(point) for point in found["verification"]]
+    rows = [rate_row(point) for point in found["verification"]]
     return section("verification", chart=chart, rows=rows, pairs=found["pairs"], marked=bool(marks))
 
 
@@ -187,8 +182,8 @@ def _identification(result: Result) -> Body:
         "identification",
         chart=chart,
         facts=found,
-        rows=[_point(point) for point in found["points"]],
-        stored=stored and {name: _rate(stored[name]) for name in ("dir", "far")},
+        rows=[rate_row(point) for point in found["points"]],
+        stored=stored and {name: rate_cell(stored[name]) for name in ("dir", "far")},
     )
 
 
@@ -243,34 +238,6 @@ def _ranks(result: Result) -> Body:
     return section("ranks", groups=sheets.groups, left_out=sheets.left_out, split=sheets.split)
 
 
-def _rate(entry: Mapping[str, Any]) -> tuple[str, str]:
-    """A share as text, and its interval."""
-    value, low, high = (number_of(entry.get(name)) for name in ("value", "low", "high"))
-    ends = math.nan if low is None else low, math.nan if high is None else high
-    return "undefined" if value is None else percent(value), _span(*ends)
-
-
-def _score(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}".replace("-", "−")
-
-
-def _span(low: float, high: float) -> str:
-    known = math.isfinite(low) and math.isfinite(high)
-    return f"{100 * low:.1f} to {100 * high:.1f}" if known else ""
-
-
-def _point(point: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of TPR@FPR or DIR@FAR."""
-    threshold, false = number_of(point["threshold"]), number_of(point["false_rate"]["value"])
-    return {
-        "aim": short_percent(point["aim"]),
-        "true": _rate(point["true_rate"]),
-        "false": "" if false is None else percent(false),
-        "threshold": "above all scores" if threshold is None else _score(threshold),
-        "reason": point["reason"],
-    }
-
-
 def _threshold_mark(name: str, rates: Mapping[str, Any], kinds: tuple[str, ...]) -> Mark | None:
     """Where a stored threshold lies on the ROC curve: what reaches it, of either kind."""
     if not rates:
@@ -287,6 +254,7 @@ PAIRED = ("genuine", "impostor")
 SECTIONS: tuple[tuple[str, str, Callable[[Result], Body]], ...] = (
     ("measured", "What was measured, by which rules", _measured),
     ("cmc", "CMC curve", _cmc),
+    ("reordered", "After re-ranking", reordered),
     ("verdicts", "Same, different or unknown", _verdicts),
     ("verification", "Verification: is it the same person?", _verification),
     ("identification", "Open-set identification: who, if anybody?", _identification),

@@ -1,29 +1,20 @@
-"""Rank sheets: the tracklet of a query as a strip of frames, and those of the first ranks.
-
-Shape legend: H, W height and width of a picture, 3 its channels.
-"""
+"""Rank sheets: the tracklet of a query as a strip of frames, and those of the first ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from likeness_apps.person_reid.identities import DISTRACTOR, NOBODY
 from likeness_apps.person_reid.report.rankings import Rankings, rankings
 from likeness_apps.person_reid.report.result import Result
-from likeness_apps.shell.report.data import Picture
-from likeness_apps.shell.report.pictures import Pictures, as_image
-from likeness_apps.shell.results import thumbnail
+from likeness_apps.person_reid.strips import GAP, WIDE, strips_of
+from likeness_apps.shell.report.pictures import Pictures
 
 _RIGHT, _WRONG = 3, 5  # queries of either kind
 _FRAMES = 4  # of a strip
-_TALL, _WIDE = 112, 56  # pixels of one frame; walking people are about twice as tall as wide
-_GAP = 2
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,7 @@ def rank_sheets(result: Result) -> Sheets | str:
     found = rankings(result)
     if found is None or result.frames is None or result.root is None:
         return "strips need the frames of the tracklets, and their features."
-    strip = strip_of(result.frames, result.root)
+    strip = strips_of(result.frames, result.root, _FRAMES)
     pictures, lengths = Pictures(strip), result.frames["tracklet"].value_counts()
 
     def row(place: int, first: int) -> Row:
@@ -86,44 +77,6 @@ def rank_sheets(result: Result) -> Sheets | str:
     ]
     shown = [(title, rows) for title, rows in groups if rows]
     return Sheets(shown, pictures.left_out, found.split) if shown else "no query has a true match."
-
-
-def strip_of(frames: pd.DataFrame, root: Path) -> Callable[[str], Picture | None]:
-    """Gives frames of a tracklet, evenly spaced, side by side; None where none can be read.
-
-    Args:
-        frames: path and tracklet of every frame, and maybe `frame`, their order.
-        root: where the paths begin.
-    """
-    ordered = frames.sort_values("frame", kind="stable") if "frame" in frames else frames
-    paths = ordered["path"].to_numpy(object)
-    places = ordered.reset_index(drop=True).groupby("tracklet").indices
-
-    def strip(tracklet: str) -> Picture | None:
-        own = places.get(tracklet, np.empty(0, np.int64))
-        if not len(own):
-            return None
-        even = np.unique(np.linspace(0, len(own) - 1, _FRAMES).round().astype(int))
-        seen = [thumbnail(root / paths[own[place]]) for place in even]
-        return side_by_side([picture for picture in seen if picture is not None])
-
-    return strip
-
-
-def side_by_side(pictures: list[Picture]) -> Picture | None:
-    """Pictures of one size in a row, aspect kept, on a grey ground; None of none."""
-    if not pictures:
-        return None
-    width = len(pictures) * (_WIDE + _GAP) - _GAP
-    strip = Image.new("RGB", (width, _TALL), (128, 128, 128))
-    for place, picture in enumerate(pictures):
-        image = as_image(picture)
-        scale = min(_WIDE / image.width, _TALL / image.height)
-        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-        left = place * (_WIDE + _GAP) + (_WIDE - size[0]) // 2
-        small = image.resize(size, Image.Resampling.LANCZOS)
-        strip.paste(small, (left, (_TALL - size[1]) // 2))
-    return np.asarray(strip)
 
 
 def _chosen(result: Result, found: Rankings) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
@@ -154,7 +107,7 @@ def _row(found: Rankings, pictures: Pictures, lengths: pd.Series, place: int, fi
     def strip(item: int, rank: int, distance: str = "") -> Strip:
         tracklet, label = table["tracklet"].iloc[item], table["label"].iloc[item]
         return Strip(
-            uri=pictures.uri(tracklet, _FRAMES * (_WIDE + _GAP)),
+            uri=pictures.uri(tracklet, _FRAMES * (WIDE + GAP)),
             rank=rank,
             tracklet=tracklet,
             camera=table["camera"].iloc[item],

@@ -19,6 +19,9 @@ from likeness_apps.person_reid.tracklets.detections import Box
 QUALITY = 95  # of the JPEGs
 
 
+VISIBLE = 0.25  # of a box at least: less is a sliver that shows nobody; our choice
+
+
 class Region(NamedTuple):
     """Whole pixels of a picture; right and bottom are just outside."""
 
@@ -50,6 +53,19 @@ def region_of(box: Box, size: tuple[int, int], pad: float = 0.0) -> Region | Non
         right=min(width, math.ceil(right + x)),
         bottom=min(height, math.ceil(bottom + y)),
     )
+
+
+def visible(box: Box, size: tuple[int, int]) -> float:
+    """The share of a box's area that is in the picture, in [0, 1].
+
+    Args:
+        box: width and height > 0.
+        size: height and width of the picture.
+    """
+    height, width = size
+    across = min(width, box.left + box.width) - max(0.0, box.left)
+    down = min(height, box.top + box.height) - max(0.0, box.top)
+    return max(0.0, across / box.width) * max(0.0, down / box.height)
 
 
 def write_crop(image_HW3: UInt8[np.ndarray, "H W 3"], region: Region, file: Path) -> None:

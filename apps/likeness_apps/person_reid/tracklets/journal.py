@@ -1,9 +1,8 @@
 """What is finished of a video, beside the output, so that a killed call goes on where it was.
 
-`OUT.parts/` holds `job.json` (what was asked), `set/` (which becomes OUT by renaming) and
+Beside what `work_folder` says, `OUT.parts/` holds `set/` (which becomes OUT by renaming) and
 `part-000000.json`, ...: the rows of some hundred frames, whose crops are in `set/`, and where in
-the video to go on. A part appears by renaming. Crops of a part that was not finished are written
-again, under the same names.
+the video to go on. Crops of a part that was not finished are written again, under the same names.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from likeness.data.video import Place
-from likeness.errors import UserError
-from likeness.files import write_json, write_text
-from likeness.inference.parts import locked
+from likeness.files import write_text
+from likeness.work_folder import RECORD, begin, empty, locked, part_file, remove, work_folder
 from likeness_apps.person_reid.tracklets.ledger import Row
 from likeness_apps.shell.outputs import require_new
 
@@ -79,14 +77,11 @@ class Journal:
         self.set.rename(self.out)
 
     def close(self) -> None:
-        """Remove the folder, which has served; its record goes last."""
-        for old in self.folder.iterdir():
-            if old.name not in ("job.json", "lock"):
-                old.unlink()
-        shutil.rmtree(self.folder)
+        """Remove the folder, which has served."""
+        remove(self.folder)
 
     def _file(self, number: int) -> Path:
-        return self.folder / f"part-{number:06d}.json"
+        return part_file(self.folder, number, "json")
 
     def _read(self, number: int) -> Any:
         return json.loads(self._file(number).read_text(encoding="utf-8"))
@@ -108,33 +103,14 @@ def open_journal(out: Path, asked: Mapping[str, Any], *, resume: bool) -> Iterat
         UserError: if there is something at `out` and no work on it was begun, another process works
             on it, or the work was begun with something else.
     """
-    folder = out.with_name(f"{out.name}.parts")
-    journal, record = Journal(folder, out), folder / "job.json"
-    if record.is_file() and out.exists() and not journal.set.exists():
+    folder = work_folder(out)
+    journal = Journal(folder, out)
+    if (folder / RECORD).is_file() and out.exists() and not journal.set.exists():
         shutil.rmtree(folder)  # of a call that was killed when it had finished
     require_new(out)
-    asked = json.loads(json.dumps({**asked, "format_version": FORMAT_VERSION}))
     with locked(folder, out):
         if not resume:
-            _empty(folder)
-        begun = record.is_file()
-        before = json.loads(record.read_text(encoding="utf-8")) if begun else asked
-        changed = [key for key in asked if before.get(key) != asked[key]]
-        if changed:
-            raise UserError(
-                f"out must be a name whose parts belong to the same work (remove {folder} or "
-                f"choose another name), got parts begun with {changed[0]} {before.get(changed[0])}"
-            )
-        if not begun:
-            journal.set.mkdir(exist_ok=True)
-            write_json(record, asked)
+            empty(folder)
+        journal.set.mkdir(exist_ok=True)
+        begin(folder, {**asked, "format_version": FORMAT_VERSION})
         yield journal
-
-
-def _empty(folder: Path) -> None:
-    """Remove what a killed call left that is of no use."""
-    for old in folder.iterdir():
-        if old.is_dir():
-            shutil.rmtree(old)
-        elif old.name != "lock":
-            old.unlink()

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from likeness.data.video import Place, VideoFrame
 from likeness_apps.person_reid.tracklets import statuses
-from likeness_apps.person_reid.tracklets.crops import Region, region_of
+from likeness_apps.person_reid.tracklets.crops import VISIBLE, Region, region_of, visible
 from likeness_apps.person_reid.tracklets.detections import Box, refuse
 from likeness_apps.person_reid.tracklets.ledger import Ledger, Row
 
@@ -118,9 +118,10 @@ def _checked(box: Box, frame: VideoFrame | None, here: set[int], wanted: Wanted)
         return refuse(box, statuses.UNREADABLE, unreadable)
     if box.width <= 0 or box.height <= 0:
         return refuse(box, statuses.EMPTY_BOX, "width and height must be > 0")
-    if region_of(box, frame.size) is None:
+    if (share := visible(box, frame.size)) < VISIBLE:
         height, width = frame.size
-        return refuse(box, statuses.OUTSIDE, f"the picture has {width} x {height} pixels")
+        told = f"{share:.0%} of it is in the picture of {width} x {height} pixels"
+        return refuse(box, statuses.OUTSIDE, told)
     return box
 
 

@@ -8,6 +8,6 @@ NO_TRACK = "no-track"  # a detection without a track's number
 LOW_CONFIDENCE = "low-confidence"
 TWICE = "twice"  # the same track once more in the same frame
 EMPTY_BOX = "empty-box"
-OUTSIDE = "outside"  # no pixel of the box is in the picture
+OUTSIDE = "outside"  # hardly anything of the box is in the picture
 UNREADABLE = "unreadable-frame"
 NO_SUCH_FRAME = "no-such-frame"  # the video ends before it

@@ -43,6 +43,15 @@ def write_readme(folder: Path, camera: int, ledger: Ledger) -> None:
     write_text(folder / README, text)
 
 
+def provisional_labels(folder: Path) -> set[str]:
+    """The numbers of tracks that stand for labels in a set of `tracklets`; of other sets none."""
+    file = folder / TRACKS
+    if not (file.is_file() and (folder / BOXES).is_file()):
+        return set()
+    with file.open(encoding="utf-8", newline="") as handle:
+        return {row.get("label") or "" for row in csv.DictReader(handle)}
+
+
 def _track_row(number: int, track: Track) -> tuple[object, ...]:
     status = statuses.OK if track.crops else "no-crop"
     reason = ", ".join(f"{count} {name}" for name, count in sorted(track.refused.items()))

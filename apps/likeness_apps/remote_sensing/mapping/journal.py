@@ -1,14 +1,12 @@
 """What is finished of a map, beside it on the disk, so that a killed call goes on where it was.
 
-`MAP.tif.parts/` holds `job.json` (what was asked) and `part-000000.npz`, ... (answers of some rows
+Beside what `work_folder` says, `MAP.tif.parts/` holds `part-000000.npz`, ... (answers of some rows
 of windows and the scene's data mask). The answers of a scene of 20,000 x 20,000 pixels take a few
-megabytes: the map itself is always written anew from them, in one go. A part appears by renaming.
+megabytes: the map itself is always written anew from them, in one go.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from likeness.errors import UserError, require
-from likeness.files import atomic_path, write_json
-from likeness.inference.parts import locked
+from likeness.errors import require
+from likeness.files import atomic_path
+from likeness.work_folder import RECORD, begin, locked, part_file, remove, work_folder
 from likeness_apps.remote_sensing.mapping.answers import Part
 
 FORMAT_VERSION = 1
@@ -34,7 +32,7 @@ class Journal:
 
     def file(self, part: int) -> Path:
         """Where a part is, or will be."""
-        return self.folder / f"part-{part:06d}.npz"
+        return part_file(self.folder, part, "npz")
 
     def finished(self) -> int:
         """How many parts from the first on are there."""
@@ -58,11 +56,8 @@ class Journal:
             return Part(stored["answers"], valid_YX, tuple(unreadable))
 
     def close(self) -> None:
-        """Remove the folder, which has served; its record goes last."""
-        for old in self.folder.glob("*.*"):
-            if old.name != "job.json":
-                old.unlink()
-        shutil.rmtree(self.folder)
+        """Remove the folder, which has served."""
+        remove(self.folder)
 
 
 @contextmanager
@@ -83,21 +78,11 @@ def open_journal(
         UserError: if an output is there and no work on it was begun, another process works on it,
             or the folder was begun with something else.
     """
-    folder = out.with_name(f"{out.name}.parts")
-    record = folder / "job.json"
-    begun = record.is_file()
+    folder = work_folder(out)
+    begun = (folder / RECORD).is_file()
     for file in (out, *filter(None, others)):
         free = begun or not file.exists()
         require(free, "out", "the name of a file that is not there yet", str(file))
-    asked = json.loads(json.dumps({**asked, "format_version": FORMAT_VERSION}))
     with locked(folder, out):
-        before = json.loads(record.read_text(encoding="utf-8")) if begun else asked
-        changed = [key for key in asked if before.get(key) != asked[key]]
-        if changed:
-            raise UserError(
-                f"out must be a name whose parts belong to the same work (remove {folder} or "
-                f"choose another name), got parts begun with {changed[0]} {before.get(changed[0])}"
-            )
-        if not begun:
-            write_json(record, asked)
+        begin(folder, {**asked, "format_version": FORMAT_VERSION})
         yield Journal(folder)

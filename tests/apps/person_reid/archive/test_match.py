@@ -10,7 +10,15 @@ import pandas as pd
 import pytest
 
 from fixtures.front_door import assert_refused, likeness
-from fixtures.people_archive import EVIDENCE, KNOTS, PEOPLE, frame, write_model, write_walkers
+from fixtures.people_archive import (
+    EVIDENCE,
+    KNOTS,
+    PEOPLE,
+    frame,
+    thresholds,
+    write_model,
+    write_walkers,
+)
 from fixtures.scenes import save
 from likeness.files import sha256_file, write_json
 
@@ -179,6 +187,83 @@ def test_tracklets_that_cannot_take_part_have_a_row(scene, tmp_path):
     assert failed["reason"]["empty", ""] == "no frame"
     assert set(failed["rank"]) == {""}
     assert set(failed["decision"]) == {"unknown"}
+
+
+def test_another_false_accept_rate_is_another_threshold(scene, tmp_path):
+    strict = {"false_accept_rate": 0.001, "same_from": None, "different_below": -9.0}
+    same_from, different_below = scene.same_from, scene.different_below
+    model = write_model(tmp_path / "model", thresholds(same_from, different_below), [strict])
+    words = (model, "--query", scene.queries, "--gallery", scene.gallery, *WHY, "-k", 8)
+    told = {}
+    for rate in ("0.01", "0.001"):
+        out = tmp_path / f"{rate}.csv"
+        ended = match(*words, "--out", out, "--false-accept-rate", rate)
+        assert ended.code == 0, ended.err
+        told[rate] = table_of(out)
+    record = json.loads((tmp_path / "0.001.csv.audit.json").read_text(encoding="utf-8"))
+    assert record["thresholds"]["false_accept_rate"] == 0.001
+    assert record["thresholds"]["strangers_called_same_per_query"] == pytest.approx(0.008)
+    assert set(told["0.01"]["decision"]) == {"same", "different", "unknown"}
+    assert set(told["0.001"]["decision"]) == {"unknown"}
+    assert told["0.001"]["probability"].tolist() == told["0.01"]["probability"].tolist()
+
+
+def test_a_rate_that_the_validation_pairs_do_not_support_is_refused_before_any_work(
+    scene, kept, tmp_path
+):
+    out = tmp_path / "m.csv"
+    sides = ("--query", tmp_path / "gone", "--gallery", scene.gallery, "--out", out, *WHY)
+    refused = match(scene.model, *sides, "--false-accept-rate", 0.0001)
+    assert_refused(refused, "false-accept-rate must be one of 0.01: what 4000 validation", left=out)
+    words = ("search", kept, scene.queries, "--false-accept-rate", 0.0001)
+    refused = likeness(*words, application="person-reid")
+    assert_refused(refused, "false-accept-rate must be one of 0.01")
+    bare = write_model(tmp_path / "bare", {"reason": "too few pairs"})
+    refused = match(bare, *sides, "--false-accept-rate", 0.01)
+    assert_refused(refused, "left out for this model: its validation had too few pairs", left=out)
+
+
+def test_a_folder_of_frames_asks_as_one_tracklet_here_and_in_search(scene, kept, tmp_path):
+    frames, out, other = (
+        scene.queries / PEOPLE[2] / "cam-a" / "t0",
+        tmp_path / "m.csv",
+        tmp_path / "s.csv",
+    )
+    ended = match(scene.model, "--query", frames, "--gallery", kept, "--out", out, *WHY, "-k", 8)
+    assert ended.code == 0, ended.err
+    assert "3 images are taken as frames of one tracklet" in ended.out
+    assert likeness("search", kept, frames, "-k", 8, "--out", other, application="person-reid")
+    pd.testing.assert_frame_equal(table_of(out), table_of(other))
+    assert set(table_of(out)["query"]) == {"t0"}
+    loose = tmp_path / "loose"
+    save(loose / "a.png", frame(0, 2, 0))
+    save(loose / "b.png", frame(1, 2, 0))
+    out = tmp_path / "loose.csv"
+    ended = match(scene.model, "--query", frames, "--gallery", loose, "--out", out, *WHY)
+    assert "are taken as" in ended.out
+    assert set(table_of(out)["tracklet"]) == {"a.png", "b.png"}  # a gallery of several people
+
+
+def test_numbers_of_tracks_are_no_identities(scene, tmp_path):
+    """Two sets of `tracklets` begin at 0001 both: nothing is right or wrong between them."""
+    for camera in (1, 2):
+        root = tmp_path / f"hall{camera}"
+        for number in range(2):
+            name = f"bbox_test/0001/0001C{camera}T0001F{number + 1:03d}.jpg"
+            save(root / name, frame(0, camera, number))
+        (root / "boxes.csv").write_text("path,status\n")
+        (root / "tracks.csv").write_text("track,label,status\n7,0001,ok\n")
+    out = tmp_path / "m.csv"
+    sides = ("--query", tmp_path / "hall1", "--gallery", tmp_path / "hall2")
+    ended = match(scene.model, *sides, "--out", out, *WHY)
+    assert ended.code == 0, ended.err
+    (row,) = table_of(out).itertuples()
+    assert (row.query, row.tracklet) == ("0001C1T0001", "0001C2T0001")
+    assert (row.query_label, row.label, row.query_camera) == ("", "", 1)
+    (tmp_path / "hall2" / "tracks.csv").unlink()
+    out = tmp_path / "named.csv"
+    assert match(scene.model, *sides, "--out", out, *WHY).code == 0
+    assert table_of(out)["label"].tolist() == [1]
 
 
 def test_refusals(scene, kept, tmp_path):

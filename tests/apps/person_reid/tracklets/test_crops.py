@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from likeness.errors import UserError
-from likeness_apps.person_reid.tracklets.crops import Region, region_of, write_crop
+from likeness_apps.person_reid.tracklets.crops import Region, region_of, visible, write_crop
 from likeness_apps.person_reid.tracklets.detections import Box
 
 HEIGHT, WIDTH = 9, 13
@@ -43,6 +43,18 @@ def test_a_region_holds_just_the_pixels_that_the_box_touches(
     assert region is not None
     columns, rows = zip(*pixels, strict=True)
     assert region == Region(min(columns), min(rows), max(columns) + 1, max(rows) + 1)
+
+
+@given(left=edges, top=edges, width=sides, height=sides)
+def test_the_visible_share_by_a_grid_of_points(
+    left: float, top: float, width: float, height: float
+) -> None:
+    steps = (np.arange(200) + 0.5) / 200
+    across, down = left + width * steps, top + height * steps
+    shares = [((at > 0) & (at < end)).mean() for at, end in ((across, WIDTH), (down, HEIGHT))]
+    found = visible(Box(1, 1, left, top, width, height), SIZE)
+    assert found == pytest.approx(shares[0] * shares[1], abs=0.011)
+    assert 0 <= found <= 1
 
 
 def test_padding_is_a_share_of_the_box_and_ends_at_the_edge() -> None:

@@ -128,8 +128,10 @@ def test_tracks_are_told_one_by_one(video: Path, tmp_path: Path) -> None:
     ("box", "status", "bounds"),
     [
         ((-5, 10, 20, 20), "ok", (0, 10, 15, 30)),
-        ((WIDTH - 4, HEIGHT - 3, 20, 20), "ok", (WIDTH - 4, HEIGHT - 3, WIDTH, HEIGHT)),
-        ((-1e9, -1e9, 2e9, 2e9), "ok", (0, 0, WIDTH, HEIGHT)),
+        ((WIDTH - 10, HEIGHT - 10, 20, 20), "ok", (WIDTH - 10, HEIGHT - 10, WIDTH, HEIGHT)),
+        ((WIDTH - 10, HEIGHT - 9, 20, 20), "outside", None),  # less than a quarter of it
+        ((-1e9, -1e9, 2e9, 2e9), "outside", None),
+        ((-5, -5, WIDTH + 10, HEIGHT + 10), "ok", (0, 0, WIDTH, HEIGHT)),
         ((1.5, 2.5, 3, 4), "ok", (1, 2, 5, 7)),
         ((-20, 10, 20, 20), "outside", None),
         ((WIDTH, 10, 20, 20), "outside", None),
