@@ -13,6 +13,11 @@ thumbnail   the image at 16 x 16 pixels
 border      the outermost 3 of 32 pixels on each side: skin, vignette and camera, hardly any lesion
 
 What the last three reach is confounding: it can be had without looking at the lesion's structure.
+Of faces:
+
+cells       oriented gradients (HOG) of cells of 8 pixels, local binary patterns of 4 x 4 parts
+thumbnail   as above
+nothing     no feature: the shares of the classes in training, so always the most frequent one
 
 Legend: N images, S side of a square, D features, C classes.
 """
@@ -30,7 +35,9 @@ import numpy as np
 import pandas as pd
 
 import aid_scenes
+import expressions
 from experiments import RESULTS
+from expressions_measures import recognition
 from likeness.data.manifest import Manifest
 from likeness.evaluation.resampling import Interval, Sums, interval, mean_of_sums
 from skin_lesions import HAM, ISIC, Study, grouped
@@ -46,6 +53,13 @@ NAMES = {
     "thumbnail": "16 px thumbnail",
     "border": "border pixels only",
 }
+NOTHING = "nothing"
+FACES = {
+    "cells": "gradients and texture of cells",
+    "thumbnail": NAMES["thumbnail"],
+    NOTHING: "majority class",
+}
+FACE, CELL, PARTS = 48, 8, 4  # side of a face and of a cell in pixels; parts of a side
 STRENGTH = 0.01  # C of the logistic regression
 
 Picture = np.ndarray  # (H, W, 3) uint8
@@ -91,6 +105,20 @@ def hand_made(image_HW3: Picture) -> np.ndarray:
     return np.concatenate([*colours, *moments, gradients, *texture])
 
 
+def cells(image_HW3: Picture) -> np.ndarray:
+    """Gradients and texture of a face, where they are in it; grey at 48 x 48 pixels."""
+    from skimage.color import rgb2gray
+    from skimage.feature import hog, local_binary_pattern
+
+    grey_SS = rgb2gray(resized(image_HW3, FACE))
+    gradients = hog(grey_SS, orientations=9, pixels_per_cell=(CELL, CELL), cells_per_block=(2, 2))
+    grey_SS = (255 * grey_SS).astype(np.uint8)
+    codes_SS = local_binary_pattern(grey_SS, 8, 1, "uniform")  # type: ignore[no-untyped-call]
+    parts = [part for row in np.split(codes_SS, PARTS) for part in np.split(row, PARTS, axis=1)]
+    texture = [np.histogram(part, 10, (0, 10))[0] / part.size for part in parts]
+    return np.concatenate([gradients, *texture])
+
+
 def thumbnail(image_HW3: Picture) -> np.ndarray:
     """All pixels of the image at 16 x 16."""
     return resized(image_HW3, THUMBNAIL).reshape(-1) / 255
@@ -114,6 +142,7 @@ def resized(image_HW3: Picture, side: int) -> Picture:
 
 PICTURES: Mapping[str, Callable[[Picture], np.ndarray]] = {
     "hand_made": hand_made,
+    "cells": cells,
     "thumbnail": thumbnail,
     "border": border,
 }
@@ -128,6 +157,8 @@ def features_of(manifest: Manifest, names: Sequence[str]) -> dict[str, np.ndarra
     if "metadata" in names:
         columns = [name for name in METADATA if name in manifest.table]
         found["metadata"] = pd.get_dummies(manifest.table[columns]).to_numpy(np.float64)
+    if NOTHING in names:
+        found[NOTHING] = np.empty((len(manifest.table), 0))
     drawn = [name for name in names if name in PICTURES]
     rows: dict[str, list[np.ndarray]] = {name: [] for name in drawn}
     for path in manifest.table["path"] if drawn else ():
@@ -139,6 +170,7 @@ def features_of(manifest: Manifest, names: Sequence[str]) -> dict[str, np.ndarra
 
 def asked_items(features_ND: np.ndarray, splits: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """What a regression says of the test rows of each split; see `skin_lesions_measures`."""
+    from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -147,8 +179,10 @@ def asked_items(features_ND: np.ndarray, splits: Sequence[pd.DataFrame]) -> pd.D
     for run, split in enumerate(splits):
         known = split["split"].isin(["train", "val"]).to_numpy()
         asked = (split["split"] == "test").to_numpy()
-        regression = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=2000)
-        model = make_pipeline(StandardScaler(), regression)
+        model: Any = DummyClassifier(strategy="prior")
+        if features_ND.shape[1]:
+            regression = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=2000)
+            model = make_pipeline(StandardScaler(), regression)
         model.fit(features_ND[known], split["label"][known])
         said_NC = model.predict_proba(features_ND[asked])
         rows = split[asked]
@@ -179,6 +213,13 @@ def _scenes() -> Bench:
     return Bench(("hand_made",), lambda: recognise(folder), splits, accuracy)
 
 
+def _faces() -> Bench:
+    def splits(manifest: Manifest) -> list[pd.DataFrame]:
+        return [expressions.with_splits(manifest.table, copies=False)]  # the same in all seeds
+
+    return Bench(tuple(FACES), expressions.faces, splits, recognition())
+
+
 def _right(items: pd.DataFrame) -> Sums:
     columns = [name for name in items if name.startswith("p_")]
     said = items[columns].idxmax(axis=1).str.removeprefix("p_")
@@ -191,7 +232,8 @@ def main() -> None:
     from likeness.provenance import collect_provenance
 
     floors = read_floors()
-    for name, bench in {"ham": _lesions(HAM), "isic": _lesions(ISIC), "aid": _scenes()}.items():
+    benches = {"ham": _lesions(HAM), "isic": _lesions(ISIC), "aid": _scenes(), "ferplus": _faces()}
+    for name, bench in benches.items():
         done = floors.setdefault(name, {})
         left = [features for features in bench.features if features not in done]
         if not left:
@@ -237,7 +279,7 @@ def render(floors: Mapping[str, Mapping[str, Mapping[str, Floor]]]) -> str:
         "",
     ]
     rows = [
-        [name, NAMES[features], figure, shown(floor)]
+        [name, (NAMES | FACES)[features], figure, shown(floor)]
         for name, by_features in sorted(floors.items())
         for features, figures in sorted(by_features.items())
         for figure, floor in sorted(figures.items())
