@@ -12,6 +12,7 @@ help:
 	@echo "make demo [DATA=folder]                    minutes on 2 cores; ends on demo/gallery.html"
 	@echo "make demo APP=skin-lesion [DATA=folder]    likewise; ends on demo-skin-lesion/gallery.html"
 	@echo "make demo APP=person-reid [DATA=folder]    likewise; ends on demo-person-reid/gallery.html"
+	@echo "make demo APP=facial-expression [DATA=folder]    likewise; ends on demo-facial-expression/gallery.html"
 	@echo "make test                                  lint, types, tests"
 	@echo "make lint | bench | gallery | clean"
 

@@ -157,7 +157,7 @@ def subclasses() -> None:
     """Are the sub-classes of (d) the same in all seeds? Asks the models; after all runs."""
     from expressions_subclasses import SUBCLASSES, compared
     from likeness.files import write_json
-    from likeness_apps.facial_expression.subclasses_found import divided
+    from likeness_apps.facial_expression.variants.found import divided
 
     left = {("d", str(seed)) for seed in range(SEEDS)} - TABLE.finished()
     if left:

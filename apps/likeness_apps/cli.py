@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from likeness_apps.facial_expression.cli import app as facial_expression
 from likeness_apps.person_reid.cli import app as person_reid
 from likeness_apps.remote_sensing.cli import app as remote_sensing
 from likeness_apps.shell.commands import DEBUG, settle_process
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.add_typer(remote_sensing, name="remote-sensing")
 app.add_typer(skin_lesion, name="skin-lesion")
 app.add_typer(person_reid, name="person-reid")
+app.add_typer(facial_expression, name="facial-expression")
 
 
 def _version(value: bool) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from likeness_apps.shell.commands import command, settle_process
@@ -17,9 +18,20 @@ from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
 
 QUERIES = 6
-JOURNAL = "journal.json"
+JOURNAL, CURVES = "journal.json", "run/logs/curves.png"
 # What the whole demo takes on 2 CPU cores, and leaves on disk.
-COSTS = {"remote-sensing": ("5 minutes", "550 MB"), "skin-lesion": ("4 minutes", "550 MB")}
+COSTS = {
+    "facial-expression": ("3 minutes", "700 MB"),
+    "person-reid": ("3 minutes", "300 MB"),
+    "remote-sensing": ("5 minutes", "550 MB"),
+    "skin-lesion": ("6 minutes", "550 MB"),
+}
+# How much is generated, where that is not what `sample` draws by default.
+SIZES = {
+    "facial-expression": {"per_class": 100},
+    "person-reid": {"people": 160},
+    "skin-lesion": {"per_class": 300},
+}
 
 
 @dataclass
@@ -34,7 +46,7 @@ class Journal:
         notice: a sentence above everything; "" for none.
         start: when the demo began, on the clock of `time.perf_counter`.
         lines: commands with their seconds.
-        cards: title, file relative to the page, and text.
+        cards: title, file relative to the page, text, and picture relative to the page.
     """
 
     app: str
@@ -44,7 +56,7 @@ class Journal:
     notice: str = ""
     start: float = field(default_factory=time.perf_counter)
     lines: list[tuple[str, float]] = field(default_factory=list)
-    cards: list[tuple[str, str, str]] = field(default_factory=list)
+    cards: list[tuple[str, str, str, str]] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -65,9 +77,18 @@ class Journal:
         self.lines.append((f"likeness {self.app} {line}", time.perf_counter() - begun))
         return result
 
-    def card(self, title: str, href: str, text: str) -> None:
-        """Put a card on the page, for a file relative to it."""
-        self.cards.append((title, href, text))
+    def card(self, title: str, href: str, text: str, picture: str = "") -> None:
+        """Put a card on the page, for a file relative to it.
+
+        Args:
+            title: what it is.
+            href: the file.
+            text: a sentence or two.
+            picture: a file; "" takes the PNG that lies beside `href` under its name, if any does.
+        """
+        self.cards.append(
+            (title, href, text, picture or str(PurePosixPath(href).with_suffix(".png")))
+        )
 
     def save(self, out: Path) -> None:
         """Keep it for `make gallery`."""
@@ -87,14 +108,17 @@ class Journal:
 
 def domains() -> dict[str, Domain]:
     """The applications that have a demo."""
+    from likeness_apps.facial_expression.domain import DOMAIN as FACIAL_EXPRESSION
+    from likeness_apps.person_reid.domain import DOMAIN as PERSON_REID
     from likeness_apps.remote_sensing.domain import DOMAIN as REMOTE_SENSING
     from likeness_apps.skin_lesion.domain import DOMAIN as SKIN_LESION
 
-    return {domain.name: domain for domain in (REMOTE_SENSING, SKIN_LESION)}
+    known = (FACIAL_EXPRESSION, PERSON_REID, REMOTE_SENSING, SKIN_LESION)
+    return {domain.name: domain for domain in known}
 
 
 def demo(domain: Domain, out: Path, data: Path | None) -> Path:
-    """Sample (or take `data`), train, evaluate, index, search; a first sheet after a quick model.
+    """Sample (or take `data`), train, evaluate, index, search, and put it all on one page.
 
     Args:
         domain: the application.
@@ -107,7 +131,6 @@ def demo(domain: Domain, out: Path, data: Path | None) -> Path:
     Raises:
         UserError: if `out` is occupied, or the data cannot be used.
     """
-    from likeness_apps.shell.evaluate import evaluate
     from likeness_apps.shell.inspect import write_sample
     from likeness_apps.shell.outputs import require_new
 
@@ -122,8 +145,21 @@ def demo(domain: Domain, out: Path, data: Path | None) -> Path:
         notice=domain.notice,
     )
     if data is None:
-        line = f"sample {out}/data"
-        journal.data = journal.run(line, write_sample, domain, out / "data", seed=0)
+        asked = SIZES.get(domain.name, {})
+        words = [f"--{name.replace('_', '-')} {count}" for name, count in asked.items()]
+        line = " ".join([f"sample {out}/data", *words])
+        journal.data = journal.run(line, write_sample, domain, out / "data", seed=0, **asked)
+    tour = domain.tour or functools.partial(_tour, domain)
+    tour(journal, out)
+    journal.save(out)
+    gallery = write_page(out)
+    say(f"\n[{journal.seconds:5.0f} s] done. Open {gallery}")
+    return gallery
+
+
+def _tour(domain: Domain, journal: Journal, out: Path) -> None:
+    """What all fields of labelled images show; a first sheet comes soon, from a quick model."""
+    from likeness_apps.shell.evaluate import evaluate
 
     _train_and_search(domain, journal, out, config="smoke", prefix="first-")
     say(f"[{journal.seconds:5.0f} s] a first search sheet: {out}/first-sheet.png")
@@ -137,12 +173,13 @@ def demo(domain: Domain, out: Path, data: Path | None) -> Path:
         out / "result",
         include_images=True,
     )
+    journal.card("Search sheet", "sheet.png", "Test images and what is most alike.")
     if domain.demo is not None:
         domain.demo(journal, run, out)
-    journal.save(out)
-    gallery = write_page(out)
-    say(f"\n[{journal.seconds:5.0f} s] done. Open {gallery}")
-    return gallery
+    journal.card("Evaluation", "result/report.html", "Test figures, with intervals.")
+    journal.card("Training run", "run/report.html", "Curves and validation figures.", CURVES)
+    journal.card("Index", "index/index.json", "What search asks; it carries its model.")
+    journal.card("First sheet", "first-sheet.png", "After two epochs.")
 
 
 def _train_and_search(
@@ -197,34 +234,23 @@ def write_page(out: Path) -> Path:
 
     require((out / JOURNAL).is_file(), "out", "a directory that `make demo` has filled", str(out))
     record = json.loads((out / JOURNAL).read_text(encoding="utf-8"))
-    curves = out / "run" / "logs" / "curves.png"
-    write_learning_curve(curves, pd.read_csv(out / "run" / "logs" / "epochs.csv"))
-    cards = (
-        ("Search sheet", "sheet.png", "Test images and what is most alike.", out / "sheet.png"),
-        ("Evaluation", "result/report.html", "Test figures, with intervals.", None),
-        ("Training run", "run/report.html", "Curves and validation figures.", curves),
-        ("Index", "index/index.json", "What search asks; it carries its model.", None),
-        ("First sheet", "first-sheet.png", "After two epochs.", out / "first-sheet.png"),
-    )
-    notice = record.get("notice", "")  # older demos wrote none
-    own = [(title, href, text, _picture_of(out / href)) for title, href, text in record["cards"]]
-    path = out / "gallery.html"
+    write_learning_curve(out / CURVES, pd.read_csv(out / "run" / "logs" / "epochs.csv"))
+    items = [
+        GalleryItem(title, href, text, _there(out / picture), record["generated"])
+        for title, href, text, picture in record["cards"]
+    ]
+    path, made = out / "gallery.html", "The commands at the end of this page made everything here."
     write_gallery(
         path,
-        [
-            GalleryItem(title, href, text, picture, record["generated"])
-            for title, href, text, picture in (*cards[:1], *own, *cards[1:])
-        ],
+        items,
         title=f"likeness {record['app']}",
-        text=f"Everything here was made by the commands at the end of this page. {notice}".strip(),
+        text=f"{made} {record['notice']}".strip(),
         commands=[Command(line, seconds) for line, seconds in record["lines"]],
     )
     return path
 
 
-def _picture_of(page: Path) -> Path | None:
-    """A picture that lies beside a page under its name."""
-    picture = page.with_suffix(".png")
+def _there(picture: Path) -> Path | None:
     return picture if picture.is_file() else None
 
 

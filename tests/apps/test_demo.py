@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import typer
-from click import Context
 
+from fixtures.commands import parse
 from fixtures.scenes import save, texture
 from likeness.errors import UserError
 from likeness_apps import demo as demonstration
-from likeness_apps.cli import app
-from likeness_apps.demo import COSTS, JOURNAL, Journal, demo, domains, write_page
+from likeness_apps.demo import COSTS, JOURNAL, SIZES, Journal, demo, domains, write_page
 from likeness_apps.remote_sensing.demonstration import map_a_scene
 from likeness_apps.remote_sensing.domain import DOMAIN
 
 
 def links(page: Path) -> set[str]:
     return set(re.findall(r'href="([^"#]+)"', page.read_text(encoding="utf-8")))
-
-
-def parse(line: str) -> None:
-    """Raises if a command has no such option, or an argument is missing."""
-    command = typer.main.get_command(app)
-    context, words = Context(command, info_name="likeness"), shlex.split(line)[1:]
-    while hasattr(command, "commands"):
-        command = command.commands[words.pop(0)]
-        context = Context(command, info_name=command.name, parent=context)
-    command.parse_args(context, words)
 
 
 @pytest.fixture
@@ -97,7 +84,9 @@ def test_nothing_is_overwritten(tmp_path, scenes):
 
 
 def test_every_application_with_a_demo_says_what_it_costs():
-    assert set(domains()) == set(COSTS) == {"remote-sensing", "skin-lesion"}
+    names = {"facial-expression", "person-reid", "remote-sensing", "skin-lesion"}
+    assert set(domains()) == set(COSTS) == names
+    assert set(SIZES) <= set(COSTS)
 
 
 def test_a_scene_is_drawn_for_generated_data_only(tmp_path):

@@ -55,8 +55,9 @@ def sample(
 ) -> None:
     """Draw people who walk past four cameras, in a real public layout.
 
-    Layouts: LAYOUTS. Thresholds at 1 % need 300 pairs of validation people: 160 people have them,
-    if a third of those to train on is kept back (--set data.val=0.3 of `train`).
+    Layouts: LAYOUTS.
+
+    Thresholds at 1 % need 300 pairs of validation people: 160 people and the configuration demo.
 
     Example: likeness APP sample /tmp/walkers --people 160
     """

@@ -1,4 +1,4 @@
-"""Sets and answers with fewer classes than they came with: benign or malignant, say.
+"""Sets and answers in other classes than they came with: benign or malignant, say.
 
 Shapes: N = items, C = classes, K = coarser classes.
 """
@@ -6,15 +6,71 @@ Shapes: N = items, C = classes, K = coarser classes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 
 from likeness.data.findings import Finding
 from likeness.data.manifest import Manifest
 from likeness.errors import UserError, require
 from likeness_apps.shell.domain import Coarser
+
+
+def labelled_by(
+    manifest: Manifest,
+    labels: Callable[[pd.DataFrame], Sequence[str] | None] | None,
+    coarser: Coarser | None,
+) -> Manifest:
+    """The set with the labels of a protocol; warnings count what it leaves out.
+
+    Args:
+        manifest: with labels of its own.
+        labels: see `Protocol`; None keeps those of the set.
+        coarser: what they become; None leaves them.
+
+    Raises:
+        UserError: if a protocol leaves out all images, see also `coarsened`.
+    """
+    said = None if labels is None else labels(manifest.table)
+    if said is not None:
+        given = pd.Series(list(said), index=manifest.table.index, dtype=str)
+        require((given != "").any(), "data", "a set with labels by the protocol", "none")
+        lost = int(((given == "") & (manifest.table["label"] != "")).sum())
+        told = f"{lost} labelled images are left out: they have no label by the protocol"
+        warning = Finding("warning", "no-label-by-protocol", "", told, "nothing, if that is meant")
+        manifest = manifest.with_table(manifest.table.assign(label=given))
+        manifest = manifest.with_findings(*([warning] if lost else []))
+    return manifest if coarser is None else coarsened(manifest, coarser)
+
+
+def only_shared(manifest: Manifest, classes: Sequence[str]) -> tuple[Manifest, dict[str, Any]]:
+    """The set without the labels that a model does not know, matched by name.
+
+    Answers stay as they are: one of a class without images is wrong.
+
+    Returns:
+        The set, and `classes` that both have, `left_out` (images by label that the model does not
+        know) and `without_images` (classes of the model that the set lacks).
+
+    Raises:
+        UserError: if they have no class in common.
+    """
+    known = set(classes)
+    counts = Counter(manifest.table["label"])
+    left_out = {label: counts[label] for label in manifest.classes if label not in known}
+    shared = [label for label in manifest.classes if label in known]
+    rule = f"such that the model's {len(known)} classes hold one of them"
+    require(shared, "labels", rule, manifest.classes[:5])
+    labels = manifest.table["label"].where(manifest.table["label"].isin(known), "")
+    facts = {
+        "classes": shared,
+        "left_out": left_out,
+        "without_images": sorted(known - set(shared)),
+    }
+    return manifest.with_table(manifest.table.assign(label=labels)), facts
 
 
 def coarsened(manifest: Manifest, coarser: Coarser) -> Manifest:

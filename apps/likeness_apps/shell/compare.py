@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,10 @@ def compare(
         UserError: if a result is missing or lists an image twice, or if the two share no image
             with the same truth, or no measure.
     """
-    both, alone = _joined(first, second)
+    both, alone = _joined(first, second, _measures(domain))
     bootstrap = Bootstrap(seed=seed)
-    shared = [name for name in MEASURES if f"{name}_a" in both and f"{name}_b" in both]
+    measures = _measures(domain)
+    shared = [name for name in measures if f"{name}_a" in both and f"{name}_b" in both]
     require(shared, "results", f"with one of {', '.join(MEASURES)} for every image", "none in both")
     found: dict[str, Any] = {}
     for name in shared:
@@ -77,6 +79,11 @@ def compare(
         write_json(out / "comparison.json", result)
     show(result)
     return result
+
+
+def _measures(domain: Domain) -> tuple[str, ...]:
+    """The columns of predictions.csv whose means are compared."""
+    return MEASURES if domain.measures is None else (*MEASURES, *domain.measures().per_item)
 
 
 def add_holm(found: dict[str, dict[str, Any]]) -> None:
@@ -107,7 +114,9 @@ def _of_field(domain: Domain, both: pd.DataFrame, bootstrap: Bootstrap) -> dict[
     return domain.measures().differences(truth_N, classes, a_NC, b_NC, groups_N, bootstrap)
 
 
-def _joined(first: Path, second: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+def _joined(
+    first: Path, second: Path, measures: Sequence[str]
+) -> tuple[pd.DataFrame, dict[str, int]]:
     """The images that both answered and agree on, and how many only one of them has."""
     tables = []
     for name, folder in (("RESULT_A", first), ("RESULT_B", second)):
@@ -120,16 +129,16 @@ def _joined(first: Path, second: Path) -> tuple[pd.DataFrame, dict[str, int]]:
         table = table[table["status"] == "ok"]
         twice = table["path"][table["path"].duplicated()].tolist()
         require(not twice, f"{name}/predictions.csv", "a list of different images", twice[:3])
-        tables.append(_numbers(table, f"{name}/predictions.csv"))
+        tables.append(_numbers(table, f"{name}/predictions.csv", measures))
     both = tables[0].merge(tables[1], on=["path", "truth"], suffixes=("_a", "_b"))
     require(len(both) > 0, "results", "of the same images with the same truth", "no common row")
     return both, {name: len(table) - len(both) for name, table in zip("ab", tables, strict=True)}
 
 
-def _numbers(table: pd.DataFrame, name: str) -> pd.DataFrame:
+def _numbers(table: pd.DataFrame, name: str, measures: Sequence[str]) -> pd.DataFrame:
     """The columns that are compared: measures as numbers (empty is nan), all else as text."""
     columns = {}
-    for measure in [measure for measure in MEASURES if measure in table.columns]:
+    for measure in [measure for measure in measures if measure in table.columns]:
         cells = table[measure].replace({"True": "1", "False": "0", "": "nan"})
         columns[measure] = pd.to_numeric(cells, errors="coerce")
         wrong = columns[measure].isna() & (cells != "nan")

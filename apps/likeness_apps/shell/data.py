@@ -18,7 +18,7 @@ from likeness.data.manifest import Manifest
 from likeness.errors import UserError, require
 from likeness.provenance import hash_table
 from likeness.training.spec import DataSpec
-from likeness_apps.shell.coarser import coarsened
+from likeness_apps.shell.coarser import labelled_by
 from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.protocols import split_rows, trainable
@@ -85,8 +85,8 @@ def prepare(
     """
     protocol = trainable(domain, spec.protocol)
     manifest = data if isinstance(data, Manifest) else domain.recognise(data)
-    if protocol is not None and protocol.coarser is not None:
-        manifest = coarsened(manifest, protocol.coarser)
+    if protocol is not None:
+        manifest = labelled_by(manifest, protocol.labels, protocol.coarser)
     numbers, names = _bands(manifest, spec)
     with progress("checking", quiet=quiet) as advance:
         checked = check(

@@ -75,22 +75,28 @@ class Coarser:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A named way of splitting a data set.
+    """A named way of splitting a data set, and of labelling it.
 
     Attributes:
         layouts: the layouts that it is defined for; () for any.
         split: who is trained on and who is tested.
         source: where the protocol comes from, written beside every result.
         multilabel: whether it is for images with several labels.
+        labels: rows of a table -> the label of each by this protocol, "" for those that it leaves
+            out; None where the columns do not say, as of other sets. Without it the column `label`
+            counts.
         coarser: what the labels become; the probabilities of a model with finer classes are
             summed. None leaves the labels as they are.
+        shared_classes: labels that the model does not know are left out and counted, not refused.
     """
 
     layouts: tuple[str, ...]
     split: Share | GivenSplits | GivenFolds | Elsewhere
     source: str
     multilabel: bool = False
+    labels: Callable[[pd.DataFrame], Sequence[str] | None] | None = None
     coarser: Coarser | None = None
+    shared_classes: bool = False
 
 
 # Rows of a table, and the classes -> shares (N, C), or None for a set without them.
@@ -114,6 +120,10 @@ class FieldMeasures(Interface):
     def name(self) -> str:
         """The key of its figures in metrics.json."""
 
+    @property
+    def per_item(self) -> tuple[str, ...]:
+        """Those of its columns of predictions.csv whose means `compare` pairs."""
+
     def recorded(self, answers: Answers, rows: pd.DataFrame) -> dict[str, Any]:
         """What later evaluations need of the validation split (thresholds say), for the bundle.
 
@@ -129,6 +139,14 @@ class FieldMeasures(Interface):
             answers: to the images of the split.
             rows: the manifest's row of each, and `sha256`, the content of its file.
             bundle: the model; `bundle.metrics[name]` is what `recorded` gave.
+        """
+
+    def scored(self, answers: Answers, rows: pd.DataFrame) -> Measured | None:
+        """The field's figures of somebody's table, for `score`; None where it needs a model.
+
+        Args:
+            answers: to the images of the table.
+            rows: what the table of truth says of each, all columns as they are there.
         """
 
     def differences(
@@ -255,6 +273,9 @@ class Domain:
             `inspect`; what a run does is in its configuration.
         distributions: what several annotators said of the images of some rows of a table, shares of
             the classes that sum to 1, shape (N, C); None where the set says nothing of them.
+        absent: what a set knows of items of which it has no image, though it has a label (no face
+            was found in a photograph, say): `path`, `label`, `split`, `group`, `status`, `reason`
+            and what else it knows of them; None for a set without. See `coverage`.
         remarks_on: what checks shall tell of an image's pixels (height x width x bands); pictures
             with remarks are shown in no report.
     """
@@ -280,3 +301,4 @@ class Domain:
     grey: bool = False
     remarks_on: Callable[[np.ndarray], Sequence[Remark]] | None = None
     distributions: Distributions | None = None
+    absent: Callable[[Manifest], pd.DataFrame | None] | None = None

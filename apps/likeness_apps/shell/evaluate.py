@@ -28,6 +28,7 @@ from likeness.inference.readers import available_readouts, reader_of
 from likeness.provenance import collect_provenance
 from likeness_apps.shell.coarser import brought_to
 from likeness_apps.shell.console import figure, progress, say, show_table
+from likeness_apps.shell.coverage import with_absent
 from likeness_apps.shell.domain import Coarser, Domain, FieldMeasures
 from likeness_apps.shell.matching import select_rows, strangers_only, wanted_rows
 from likeness_apps.shell.measure import Answers, Measured
@@ -106,12 +107,15 @@ def evaluate(
     manifest, how = terms.applied(domain, bundle, manifest, split, against, quiet=quiet)
     predictor = predictor_of([bundle, *others], batch_size=batch_size, device=device, tta=tta)
     if others:  # no gallery fits embeddings of several models
-        bundle = replace(bundle, gallery=None, centres_CD=None, scope=None)
+        bundle = replace(bundle, gallery=None, centres_CD=None, scope=None, subclasses=None)
     asked = predictor, bundle, others, manifest
     rows, blocks, measured_split = _ask(*asked, split, terms, quiet=quiet)
     stated = terms.stated_of(measured_split)
     measures = domain, bundle, predictor, terms.coarser
     answers, measured, table = _measure(*measures, rows, blocks)
+    table, covered = with_absent(
+        domain, bundle, manifest, terms, measured_split, table, answers.classes
+    )
     task = task_of(answers.classes, multilabel=bundle.multilabel)
     counted = len(answers.truth_N)
     metrics = {
@@ -121,6 +125,7 @@ def evaluate(
         **how,
         **stated_models([bundle, *others], tta),
         **stated_scope(predictor, blocks),
+        **covered,
         "model_id": predictor.model_id,
         "classes": answers.classes,
         "split": measured_split,

@@ -15,6 +15,7 @@ from likeness.data.tables import load_frame
 from likeness.errors import UserError, require
 from likeness.evaluation.resampling import Bootstrap
 from likeness_apps.shell.console import figure, say, show_table
+from likeness_apps.shell.coverage import coverage
 from likeness_apps.shell.domain import Domain, GivenFolds
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.pooling import (
@@ -76,6 +77,7 @@ def pool(
         "interval_over_runs": _interval_facts(len(results), bootstrap),
         **(all_items(results, bootstrap) if kind == "folds" else {}),
         **(_of_field(domain, results, bootstrap) if kind == "folds" else {}),
+        **(_coverage(results, bootstrap) if kind == "folds" else {}),
         "items": {
             "measured": sum(len(result.measured) for result in results),
             "unreadable": sum(len(result.table) - len(result.measured) for result in results),
@@ -95,6 +97,14 @@ def _of_field(domain: Domain, results: Sequence[Result], bootstrap: Bootstrap) -
     names = [str(result.metrics.get("fold", place)) for place, result in enumerate(results, 1)]
     folds_N = np.repeat(names, [len(result.measured) for result in results])
     return {field.name: field.pooled(joined_answers(results), folds_N, bootstrap)}
+
+
+def _coverage(results: Sequence[Result], bootstrap: Bootstrap) -> dict[str, Any]:
+    """Of the items of all folds, if some of them have no image."""
+    if not any("coverage" in result.metrics for result in results):
+        return {}
+    whole = pd.concat([result.table for result in results], ignore_index=True)
+    return {"coverage": coverage(whole, results[0].classes, bootstrap)}
 
 
 def _read(folder: Path) -> Result:

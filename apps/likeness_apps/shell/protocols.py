@@ -143,10 +143,24 @@ def require_its_data(manifest: Manifest, protocol: Protocol, name: str) -> None:
 
 def _by_shares(table: pd.DataFrame, spec: DataSpec, seed: int) -> pd.DataFrame:
     """The splits that the data bring, and those that they lack."""
-    if spec.groups == "group" and not (table["split"] != "").any():
-        table = join_duplicates(table)  # copies of a picture never straddle a split of ours
+    if spec.groups == "group":
+        table = _copies_joined(table)
     split = complete_splits(table, val=spec.val, test=spec.test, seed=seed, groups=spec.groups)
     return _without_leak(split, spec)
+
+
+def _copies_joined(table: pd.DataFrame) -> pd.DataFrame:
+    """Groups such that copies of a picture never straddle a split of ours.
+
+    What is cut are the training rows, or all if there is no split. Splits that the data bring stay
+    as they are, copies or not.
+    """
+    have = set(table["split"]) - {""}
+    if {"val", "test"} <= have:
+        return table
+    cut = table["split"] == ("train" if have else "")
+    joined = join_duplicates(table[cut])
+    return table.assign(group=table["group"].where(~cut, joined["group"]))
 
 
 def _by_fold(table: pd.DataFrame, spec: DataSpec, seed: int, name: str = "data") -> pd.DataFrame:

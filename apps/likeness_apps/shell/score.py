@@ -19,8 +19,9 @@ from likeness.errors import require
 from likeness.evaluation.resampling import Bootstrap
 from likeness.pairs import Space
 from likeness_apps.shell.console import figure, say, show_table
-from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.domain import Domain, FieldMeasures
 from likeness_apps.shell.given import (
+    Screen,
     class_columns,
     probabilities,
     read_features,
@@ -92,6 +93,10 @@ def score(
     else:
         said = read_table(predictions, "predictions", partial(screened_rows, domain, quiet=True))
         answers, rows, measured = score_tables(true, said, multilabel=multilabel)
+        if domain.measures is not None and not multilabel:
+            further = _further(truth, rows, partial(screened_rows, domain, quiet=True))
+            known = rows.merge(further, on="path", how="left")
+            measured = _with_field(domain.measures(), measured, answers, known)
         table = predictions_table(rows, answers, measured, "")
     unanswered = len(true) - len(table)
     metrics = {
@@ -105,6 +110,8 @@ def score(
     if unanswered:
         say(f"{unanswered} images with status error in predictions are not measured", quiet=quiet)
     _show(metrics, quiet=quiet)
+    if domain.measures is not None and domain.measures().name in metrics:
+        domain.measures().show(metrics[domain.measures().name], quiet=quiet)
     say(f"{out}: metrics.json, predictions.csv", quiet=quiet)
     return metrics
 
@@ -207,6 +214,24 @@ def names_in(cells: list[str], *, multilabel: bool) -> list[str]:
     return sorted(
         {name for cell in cells for name in (split_labels(cell) if multilabel else [cell])}
     )
+
+
+def _further(truth: Path, rows: pd.DataFrame, screen: Screen) -> pd.DataFrame:
+    """The columns of the table of truth that `rows` lacks, and `path`."""
+    table = read_table(truth, "truth", screen)
+    if "status" in table.columns:  # as `read_truth` does
+        table = table[table["status"] == "ok"]
+    return table[["path", *(name for name in table.columns if name not in rows.columns)]]
+
+
+def _with_field(
+    field: FieldMeasures, measured: Measured, answers: Answers, rows: pd.DataFrame
+) -> Measured:
+    own = field.scored(answers, rows)
+    if own is None:
+        return measured
+    columns = pd.concat([measured.per_item, own.per_item.set_axis(measured.per_item.index)], axis=1)
+    return Measured({**measured.metrics, field.name: own.metrics}, columns)
 
 
 def _ranked(truth: pd.DataFrame, measured: Measured) -> pd.DataFrame:

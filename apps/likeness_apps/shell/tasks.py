@@ -9,7 +9,7 @@ Shapes: N = images, C = classes or labels, D = embedding dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,13 +20,14 @@ from likeness.data.manifest import label_matrix, split_labels
 from likeness.errors import UserError, require
 from likeness.evaluation.calibration import fit_temperature, fit_thresholds
 from likeness.evaluation.resampling import Bootstrap
+from likeness.inference.readers import Reader
 from likeness.inference.readouts import (
+    READOUTS,
     Readout,
+    ReadoutName,
     class_centres,
     label_votes,
-    nearest_centre,
     sigmoid_readout,
-    softmax,
     softmax_readout,
 )
 from likeness.pairs import Space
@@ -142,9 +143,20 @@ class Task(Labels, Protocol):
         """The operating point that suits the validation split best."""
 
     def without_layer(
-        self, embeddings_ND: np.ndarray, targets: np.ndarray, space: Space
+        self,
+        embeddings_ND: np.ndarray,
+        targets: np.ndarray,
+        space: Space,
+        readers: Mapping[ReadoutName, Reader],
     ) -> OperatingPoint:
-        """How a model without a class layer decides, from its training images."""
+        """How a model without a class layer decides.
+
+        Args:
+            embeddings_ND: of its training images.
+            targets: of these.
+            space: of both.
+            readers: the readouts that compare with means of training images, calibrated.
+        """
 
     def centres(
         self, embeddings_ND: np.ndarray, targets: np.ndarray, space: Space
@@ -223,17 +235,22 @@ class SingleLabel:
         return _tempered(fit_temperature(logits_NC, targets).value)
 
     def without_layer(
-        self, embeddings_ND: np.ndarray, targets: np.ndarray, space: Space
+        self,
+        embeddings_ND: np.ndarray,
+        targets: np.ndarray,
+        space: Space,
+        readers: Mapping[ReadoutName, Reader],
     ) -> OperatingPoint:
-        """The nearest class centre."""
-        centres_CD = self.centres(embeddings_ND, targets, space)
-
-        def read(embeddings_ND: np.ndarray, _: np.ndarray) -> Readout:
-            found = nearest_centre(embeddings_ND, centres_CD, space=space)
-            return Readout(found.labels_N, softmax(found.scores_NC))
-
-        text = "The class with the nearest centre of training images; there is no threshold."
-        return OperatingPoint("nearest_centre", read, {}, text)
+        """The posterior of its Gaussians, if it was trained for them; else the nearest centre."""
+        name = next(name for name in READOUTS if name in readers)
+        reader = readers[name]
+        decided = {
+            "gaussian": "The class with the largest posterior under Gaussians of one width about "
+            "the means of training images",
+            "nearest_centre": "The class with the nearest centre of training images",
+        }
+        text = f"{decided[name]}; there is no threshold. {_divided(reader.temperature)}"
+        return OperatingPoint(name, reader, {}, text)
 
     def centres(self, embeddings_ND: np.ndarray, targets: np.ndarray, space: Space) -> np.ndarray:
         """Mean embedding of each class."""
@@ -284,7 +301,11 @@ class MultiLabel:
         return self._point(found_C, source)
 
     def without_layer(
-        self, embeddings_ND: np.ndarray, targets: np.ndarray, space: Space
+        self,
+        embeddings_ND: np.ndarray,
+        targets: np.ndarray,
+        space: Space,
+        readers: Mapping[ReadoutName, Reader],
     ) -> OperatingPoint:
         """The labels of the nearest training images."""
         k = min(NEIGHBOURS, len(targets))
@@ -315,8 +336,14 @@ def _tempered(temperature: float) -> OperatingPoint:
         "softmax",
         lambda _, logits_NC: softmax_readout(logits_NC, temperature=temperature),
         {"temperature": {"softmax": temperature}},
-        "The most probable class; there is no threshold. Probabilities are divided by the "
-        f"temperature {temperature:.3g}, fitted on the validation split.",
+        f"The most probable class; there is no threshold. {_divided(temperature)}",
+    )
+
+
+def _divided(temperature: float) -> str:
+    return (
+        f"Scores are divided by the temperature {temperature:.3g} before they become "
+        "probabilities; it was fitted on the validation split."
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from likeness.bundle import Bundle
 from likeness.data.manifest import Manifest
 from likeness.errors import UserError, require
-from likeness_apps.shell.coarser import coarsened, coarser_classes
+from likeness_apps.shell.coarser import coarser_classes, labelled_by, only_shared
 from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Coarser, Domain, Elsewhere
 from likeness_apps.shell.matching import EXTERNAL
@@ -25,16 +27,20 @@ class Terms:
     Attributes:
         stated: what the result says of its split.
         wanted: the protocol that the person named; None = that of the model's own split.
+        labels: see `Protocol`.
         coarser: the classes that labels and answers are brought to; None leaves them.
+        shared: whether labels that the model does not know are left out, see `Protocol`.
         rule: what data must be where the model may have seen none of it; "" where it may.
-        instead: protocols whose coarser classes may suit data with other labels.
+        instead: how data with other labels may be measured, for the message; "" for in no way.
     """
 
     stated: dict[str, Any]
     wanted: str | None = None
+    labels: Callable[[pd.DataFrame], Sequence[str] | None] | None = None
     coarser: Coarser | None = None
+    shared: bool = False
     rule: str = ""
-    instead: tuple[str, ...] = ()
+    instead: str = ""
 
     def applied(
         self,
@@ -59,9 +65,20 @@ class Terms:
         if self.rule or against:
             facts["overlap"] = overlap_facts(domain, bundle, manifest, against, quiet=quiet)
         if self.coarser is not None:
-            facts["compared_as"] = compared_as(manifest, bundle, self.coarser)
-            manifest = coarsened(manifest, self.coarser)
-        return manifest, facts
+            plain = labelled_by(manifest, self.labels, None)
+            facts["compared_as"] = compared_as(plain, bundle, self.coarser)
+        if self.shared:
+            _, facts["shared_classes"] = only_shared(manifest, bundle.classes)
+        return self.labelled(manifest, bundle.classes), facts
+
+    def labelled(self, manifest: Manifest, classes: Sequence[str]) -> Manifest:
+        """The set with the labels that are measured, for a model of these classes.
+
+        Raises:
+            UserError: if no label is left.
+        """
+        manifest = labelled_by(manifest, self.labels, self.coarser)
+        return only_shared(manifest, classes)[0] if self.shared else manifest
 
     def require_known(self, manifest: Manifest, classes: Sequence[str]) -> None:
         """Refuse labels that are none of these classes.
@@ -72,7 +89,7 @@ class Terms:
         unknown = sorted(set(manifest.classes) - set(classes))
         rule = f"among the model's {len(classes)} classes"
         if self.instead:
-            rule += f", or of coarser classes with --protocol {' or '.join(self.instead)}"
+            rule += f", or {self.instead}"
         require(not unknown, "labels", rule, unknown[:5])
 
     def stated_of(self, measured_split: str) -> dict[str, Any]:
@@ -86,7 +103,7 @@ class Terms:
         if self.wanted is None:  # whatever protocol the model's own split follows
             return {"protocol": EXTERNAL}
         rule = f"the data set of protocol {self.wanted}"
-        require(self.coarser is not None, "data", rule, "another one")
+        require(self.rule or self.coarser is not None, "data", rule, "another one")
         return self.stated
 
 
@@ -101,27 +118,33 @@ def terms_of(domain: Domain, bundle: Bundle, wanted: str | None) -> Terms:
     own = facts["protocol"]
     if wanted is None or wanted == own:
         protocol = named(domain, wanted) if wanted is not None else domain.protocols.get(own)
-        coarser = protocol.coarser if protocol is not None else None
-        return Terms(facts, wanted, coarser, instead=_coarser_protocols(domain, bundle))
+        labels, coarser = (None, None) if protocol is None else (protocol.labels, protocol.coarser)
+        return Terms(facts, wanted, labels, coarser, instead=_instead(domain, bundle))
     protocol = named(domain, wanted)
     if isinstance(protocol.split, Elsewhere) or protocol.coarser is not None:
         _require_elsewhere(bundle, protocol.layouts, wanted)
         rule = f"pictures that the model never saw, for protocol {wanted}"
-        return Terms(stated_split(domain, wanted, None), wanted, protocol.coarser, rule)
+        facts = stated_split(domain, wanted, None)
+        how = protocol.labels, protocol.coarser, protocol.shared_classes
+        return Terms(facts, wanted, *how, rule=rule)
     raise UserError(
         f"protocol must be the one of the model's own split, {own!r}, got {wanted!r}; "
         f"train with --set data.protocol={wanted}"
     )
 
 
-def _coarser_protocols(domain: Domain, bundle: Bundle) -> tuple[str, ...]:
-    """Those for any layout into whose classes the model's can be brought."""
-    found = []
+def _instead(domain: Domain, bundle: Bundle) -> str:
+    """Protocols for any layout that take labels which the model does not know."""
+    coarser, sharing = [], []
     for name, protocol in domain.protocols.items():
         of = None if protocol.coarser is None or protocol.layouts else protocol.coarser.of
         if of is not None and all(map(of, bundle.classes)):
-            found.append(name)
-    return tuple(found)
+            coarser.append(name)
+        if protocol.shared_classes:
+            sharing.append(name)
+    ways = {"of coarser classes": coarser, "left out": sharing}
+    told = [f"{way} with --protocol {' or '.join(names)}" for way, names in ways.items() if names]
+    return ", or ".join(told)
 
 
 def _require_elsewhere(bundle: Bundle, layouts: Sequence[str], protocol: str) -> None:

@@ -20,6 +20,30 @@ from likeness_apps.shell.grammar import (
 
 
 @command
+def sample(
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(help="A new directory.")],
+    layout: Annotated[
+        str | None, typer.Option(help="The public layout: see above; by default the first.")
+    ] = None,
+    per_class: Annotated[
+        int | None, typer.Option(help="Lesions of each class. By default 120 (ham10000: 60).")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the generator.")] = 0,
+) -> None:
+    """Draw lesions as seen through a dermatoscope, in a real public layout.
+
+    Layouts: LAYOUTS.
+
+    Example: likeness APP sample /tmp/lesions --per-class 300
+    """
+    from likeness_apps.shell.inspect import write_sample
+
+    size = {} if per_class is None else {"per_class": per_class}
+    write_sample(domain_of(context), out, layout=layout, seed=seed, **size)
+
+
+@command
 def score(
     context: typer.Context,
     truth: Annotated[
@@ -127,6 +151,7 @@ def names(
 
 
 OWN: Mapping[str, Callable[..., None]] = {
+    "sample": sample,
     "explain": explain,
     "names": names,
     "score": score,

@@ -39,10 +39,10 @@ def _recognise(path: Path) -> Manifest:
     return recognise(path)
 
 
-def _write_sample(out: Path, seed: int, layout: str) -> Path:
+def _write_sample(out: Path, seed: int, layout: str, per_class: int | None = None) -> Path:
     from likeness_apps.skin_lesion.sample import write_sample
 
-    return write_sample(out, seed=seed, layout=layout)
+    return write_sample(out, seed=seed, layout=layout, per_class=per_class)
 
 
 def _measures() -> FieldMeasures:

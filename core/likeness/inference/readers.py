@@ -1,32 +1,40 @@
 """A readout with everything it needs from a bundle: which ones a model has, and their answers.
 
+A model answers by the first of `READOUTS` that it has what it takes for, unless asked otherwise:
+by its class layer where it has one; without one by the posterior of its Gaussians, if it was
+trained for Gaussian structure, else by the nearest centre.
+
 Legend: N = images, D = embedding dimension, L = outputs of the class layer (0 without one),
-C = classes.
+C = classes, R = rows of reference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from likeness.bundle import Bundle
 from likeness.errors import require
+from likeness.evaluation.calibration import fit_temperature
 from likeness.inference.readouts import (
     READOUTS,
     Readout,
     ReadoutName,
+    gaussian_posterior,
     label_votes,
     nearest_centre,
     nearest_neighbours,
+    nearest_subclass,
     sigmoid_readout,
     softmax,
-    softmax_readout,
 )
+from likeness.models.heads import EMBEDDING
 from likeness.models.spec import Space
+from likeness.subclasses import SubclassRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +42,15 @@ class Reader:
     """From the network's answers to one class each, and probabilities.
 
     Attributes:
-        name: `softmax`, `nearest_centre` or `knn`.
+        name: `softmax`, `gaussian`, `nearest_centre`, `nearest_subclass` or `knn`.
         space: the space of the embeddings.
         num_classes: C.
-        temperature: what scores are divided by before they become probabilities, > 0; `knn` has
-            shares of votes and no temperature.
-        reference: the centres (C, D), or the gallery (G, D); nothing for `softmax`.
-        reference_labels: classes of the gallery rows; empty for the others.
+        temperature: what scores are divided by before they become probabilities, > 0; it changes
+            no class. `knn` has shares of votes and no temperature.
+        reference: the means of training images (R, D), or the gallery; nothing for `softmax`.
+        reference_labels: class of each of these; empty for `softmax`.
         k: neighbours.
+        sigma: of `gaussian`.
     """
 
     name: ReadoutName
@@ -51,6 +60,7 @@ class Reader:
     reference: Float[np.ndarray, "R D"]
     reference_labels: np.ndarray
     k: int
+    sigma: float = 1.0
 
     def __call__(
         self, embeddings_ND: Float[np.ndarray, "N D"], logits_NL: Float[np.ndarray, "N L"]
@@ -61,19 +71,26 @@ class Reader:
             embeddings_ND: finite; raw, or as the space compares them.
             logits_NL: finite.
         """
+        read = self.scored(embeddings_ND, logits_NL)
+        if self.name == "knn":
+            return read
+        return Readout(read.labels_N, softmax(read.scores_NC, self.temperature))
+
+    def scored(
+        self, embeddings_ND: Float[np.ndarray, "N D"], logits_NL: Float[np.ndarray, "N L"]
+    ) -> Readout:
+        """Labels, and the scores that the temperature has not touched."""
         if self.name == "softmax":
-            return softmax_readout(logits_NL, temperature=self.temperature)
+            return Readout(np.argmax(logits_NL, axis=1), np.asarray(logits_NL, np.float64))
+        known = embeddings_ND, self.reference
         if self.name == "nearest_centre":
-            read = nearest_centre(embeddings_ND, self.reference, space=self.space)
-            return Readout(read.labels_N, softmax(read.scores_NC, self.temperature))
-        return nearest_neighbours(
-            embeddings_ND,
-            self.reference,
-            self.reference_labels,
-            num_classes=self.num_classes,
-            space=self.space,
-            k=self.k,
-        )
+            return nearest_centre(*known, space=self.space)
+        count, labels = self.num_classes, self.reference_labels
+        if self.name == "nearest_subclass":
+            return nearest_subclass(*known, labels, num_classes=count, space=self.space)
+        if self.name == "gaussian":
+            return gaussian_posterior(*known, labels, num_classes=count, sigma=self.sigma)
+        return nearest_neighbours(*known, labels, num_classes=count, space=self.space, k=self.k)
 
     def decide(self, probabilities_NC: Float[np.ndarray, "N C"]) -> Int[np.ndarray, " N"]:
         """The most probable class, for probabilities that were averaged; ties to the lower."""
@@ -84,7 +101,8 @@ class Reader:
         """What changes the answers, beside the weights."""
         if self.name == "knn":
             return {"readout": self.name, "k": self.k}
-        return {"readout": self.name, "temperature": self.temperature}
+        own = {"sigma": self.sigma} if self.name == "gaussian" else {}
+        return {"readout": self.name, "temperature": self.temperature, **own}
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,16 +156,100 @@ class LabelReader:
 AnyReader = Reader | LabelReader
 
 
+class Gaussians(NamedTuple):
+    """The Gaussian structure that a run was trained for.
+
+    Attributes:
+        sigma: standard deviation of each Gaussian in every direction.
+        subclasses: whether each sub-class has one; else each class.
+    """
+
+    sigma: float
+    subclasses: bool
+
+
+def gaussians_of(config: Mapping[str, Any]) -> Gaussians | None:
+    """What the configuration of a run says of Gaussian structure in the embedding; None: nothing.
+
+    Of several such terms the first counts.
+    """
+    for term in (config.get("objective") or {}).get("terms") or ():
+        loss = term["loss"]
+        if loss["name"] == "gaussian_structured" and term.get("head", EMBEDDING) == EMBEDDING:
+            return Gaussians(float(loss["sigma"]), term.get("labels") == "subclass")
+    return None
+
+
+def mean_readers(
+    config: Mapping[str, Any],
+    space: Space,
+    centres_CD: Float[np.ndarray, "C D"],
+    subclasses: SubclassRecord | None,
+) -> dict[ReadoutName, Reader]:
+    """The readouts that compare with means of training images, at temperature 1.
+
+    Args:
+        config: the resolved configuration of the run.
+        space: the model's.
+        centres_CD: of the classes.
+        subclasses: of the training images, where they were looked for.
+
+    Returns:
+        `nearest_centre`; `nearest_subclass` of a model with sub-classes; `gaussian` of one that was
+        trained for Gaussians of what is known.
+    """
+    count = len(centres_CD)
+    classes = centres_CD, np.arange(count)
+    found: dict[ReadoutName, tuple[np.ndarray, np.ndarray]] = {"nearest_centre": classes}
+    if subclasses is not None:
+        means = subclasses.means_KD.float().numpy(), subclasses.classes_K.numpy()
+        found["nearest_subclass"] = means
+    trained_for, sigma = gaussians_of(config), 1.0
+    if trained_for is not None and space == "euclidean":
+        sigma = trained_for.sigma
+        wanted: ReadoutName = "nearest_subclass" if trained_for.subclasses else "nearest_centre"
+        if wanted in found:
+            found["gaussian"] = found[wanted]
+    return {
+        name: Reader(name, space, count, 1.0, means_RD, labels_R, 0, sigma)
+        for name, (means_RD, labels_R) in found.items()
+    }
+
+
+def calibrated(
+    reader: Reader,
+    embeddings_ND: Float[np.ndarray, "N D"],
+    logits_NL: Float[np.ndarray, "N L"],
+    truth_N: Int[np.ndarray, " N"],
+) -> Reader:
+    """The reader with the temperature that makes the labels of validation images most likely.
+
+    Args:
+        reader: not `knn`.
+        embeddings_ND: of N >= 1 validation images, as in a call.
+        logits_NL: of the same.
+        truth_N: their classes. Images of classes without a mean have no likelihood, and are left
+            out; without any other the temperature stays.
+    """
+    scores_NC = reader.scored(embeddings_ND, logits_NL).scores_NC
+    known_C = np.isfinite(scores_NC).all(axis=0)
+    kept_N = known_C[truth_N]
+    if not kept_N.any():
+        return reader
+    truth_N = (np.cumsum(known_C) - 1)[truth_N[kept_N]]
+    fitted = fit_temperature(scores_NC[kept_N][:, known_C], truth_N)
+    return replace(reader, temperature=fitted.value)
+
+
 def available_readouts(bundle: Bundle) -> list[ReadoutName]:
     """The readouts that a bundle has what it takes for, in the order of preference."""
-    gallery = bundle.gallery
-    has = {
-        "softmax": bundle.embedder.num_classes > 0 and not bundle.multilabel,
-        "sigmoid": bundle.embedder.num_classes > 0 and bundle.multilabel,
-        "nearest_centre": bundle.centres_CD is not None,
-        "knn": gallery is not None and len(gallery.labels_M) > 0,
-    }
-    return [name for name in READOUTS if has[name]]
+    gallery, layer = bundle.gallery, bundle.embedder.num_classes > 0
+    there: set[ReadoutName] = set(_mean_readers(bundle))
+    if layer:
+        there.add("sigmoid" if bundle.multilabel else "softmax")
+    if gallery is not None and len(gallery.labels_M) > 0:
+        there.add("knn")
+    return [name for name in READOUTS if name in there]
 
 
 def reader_of(bundle: Bundle, name: ReadoutName | None = None, *, k: int = 5) -> AnyReader | None:
@@ -176,21 +278,34 @@ def reader_of(bundle: Bundle, name: ReadoutName | None = None, *, k: int = 5) ->
         name = there[0]
     known = ", ".join(there) or "none"
     require(name in there, "readout", f"one that the model has ({known})", name)
-    count = len(bundle.classes)
-    shape = (0, count) if bundle.multilabel else (0,)
-    reference, labels = np.empty((0, 0), np.float32), np.empty(shape, np.int64)
-    if name == "nearest_centre" and bundle.centres_CD is not None:
-        reference = bundle.centres_CD.float().numpy()
-    if name == "knn" and bundle.gallery is not None:
-        reference = bundle.gallery.embeddings_MD.float().numpy()
-        labels = bundle.gallery.labels_M.numpy()
-        require(1 <= k <= len(labels), "k", f"from 1 to the gallery's size {len(labels)}", k)
     if bundle.multilabel:
-        thresholds_C = _thresholds(bundle, name)
-        return LabelReader(name, bundle.space, thresholds_C, reference, labels, k)
+        return LabelReader(
+            name, bundle.space, _thresholds(bundle, name), *_gallery(bundle, name, k)
+        )
     temperature = float(_recorded(bundle, "temperature").get(name, 1.0))
     require(0 < temperature < np.inf, f"metrics.temperature.{name}", "> 0", temperature)
-    return Reader(name, bundle.space, count, temperature, reference, labels, k)
+    of_means = _mean_readers(bundle).get(name)
+    if of_means is not None:
+        return replace(of_means, temperature=temperature)
+    count = len(bundle.classes)
+    return Reader(name, bundle.space, count, temperature, *_gallery(bundle, name, k))
+
+
+def _mean_readers(bundle: Bundle) -> dict[ReadoutName, Reader]:
+    if bundle.centres_CD is None or bundle.multilabel:
+        return {}
+    centres_CD = bundle.centres_CD.float().numpy()
+    return mean_readers(bundle.config, bundle.space, centres_CD, bundle.subclasses)
+
+
+def _gallery(bundle: Bundle, name: ReadoutName, k: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Reference, its labels and k of `knn`; nothing and k of another readout."""
+    if name != "knn" or bundle.gallery is None:
+        shape = (0, len(bundle.classes)) if bundle.multilabel else (0,)
+        return np.empty((0, 0), np.float32), np.empty(shape, np.int64), k
+    labels = bundle.gallery.labels_M.numpy()
+    require(1 <= k <= len(labels), "k", f"from 1 to the gallery's size {len(labels)}", k)
+    return bundle.gallery.embeddings_MD.float().numpy(), labels, k
 
 
 def _thresholds(bundle: Bundle, name: str) -> np.ndarray:

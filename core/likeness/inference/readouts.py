@@ -1,10 +1,12 @@
-"""From logits or embeddings to a class, in three ways: class layer, nearest centre, neighbours.
+"""From logits or embeddings to a class: class layer, nearest mean, Gaussian posterior, neighbours.
 
-And to several labels of one image, in two: class layer and neighbours. Pure functions on arrays.
-Labels are class numbers, 0 <= label < C, or a table (N, C) of 0 and 1. Centres, gallery and
-thresholds come from training or validation data only; that is the caller's duty.
+And to several labels of one image, in two ways: class layer and neighbours. Pure functions on
+arrays. Labels are class numbers, 0 <= label < C, or a table (N, C) of 0 and 1. Centres, means,
+gallery and thresholds come from training or validation data only; that is the caller's duty: means
+of the evaluated items would know their labels.
 
-Legend: N = queries, D = embedding dimension, C = classes, G = gallery rows, K = neighbours.
+Legend: N = queries, D = embedding dimension, C = classes, G = gallery rows, K = neighbours,
+M = means, one or several of each class.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float, Int, Integer, Shaped
-from scipy.special import expit
+from scipy.special import expit, logsumexp
 
 from likeness.data.manifest import join_labels
 from likeness.errors import require
@@ -22,7 +24,8 @@ from likeness.search.exact import nearest
 from likeness.search.space import SPACES, Space, prepared
 
 Weighting = Literal["majority", "distance"]
-ReadoutName = Literal["softmax", "sigmoid", "nearest_centre", "knn"]
+# In the order of preference: a model answers by the first that it has what it takes for.
+ReadoutName = Literal["softmax", "sigmoid", "gaussian", "nearest_centre", "nearest_subclass", "knn"]
 READOUTS: tuple[ReadoutName, ...] = get_args(ReadoutName)
 
 
@@ -164,6 +167,75 @@ def nearest_centre(
     return Readout(np.argmax(scores_NC, axis=1), scores_NC)
 
 
+def nearest_subclass(
+    embeddings_ND: Float[np.ndarray, "N D"],
+    means_MD: Float[np.ndarray, "M D"],
+    classes_M: Int[np.ndarray, " M"],
+    *,
+    num_classes: int,
+    space: Space,
+) -> Readout:
+    """The class whose nearest sub-class mean is the most similar.
+
+    Scores are the similarities of `nearest_centre` to the nearest mean of each class; -inf for a
+    class without one. Ties go to the lower class number.
+
+    Args:
+        embeddings_ND: raw or unit embeddings.
+        means_MD: finite means of sub-classes of training images.
+        classes_M: the class of each, at least one in all.
+        num_classes: C.
+        space: the space of both.
+
+    Raises:
+        UserError: if the shapes do not agree, an embedding or a mean is not finite, or a class
+            number is out of range.
+    """
+    _require_means(means_MD, classes_M, num_classes)
+    scores_NM = nearest_centre(embeddings_ND, means_MD, space=space).scores_NC
+    best = [
+        scores_NM[:, classes_M == label].max(1, initial=-np.inf) for label in range(num_classes)
+    ]
+    scores_NC = np.stack(best, axis=1)
+    return Readout(np.argmax(scores_NC, axis=1), scores_NC)
+
+
+def gaussian_posterior(
+    embeddings_ND: Float[np.ndarray, "N D"],
+    means_MD: Float[np.ndarray, "M D"],
+    classes_M: Int[np.ndarray, " M"],
+    *,
+    num_classes: int,
+    sigma: float,
+) -> Readout:
+    """The class with the largest posterior under Gaussians about the means, in Euclidean space.
+
+    Every mean has the same prior and the covariance sigma^2 I, as in `GaussianStructuredLoss`; the
+    posterior of a class is the sum of those of its Gaussians. So a class of several sub-classes has
+    several shares of the prior, as it had in training. Scores are log posteriors, `softmax` of them
+    the posteriors; -inf for a class without a mean. Ties go to the lower class number.
+
+    Args:
+        embeddings_ND: raw embeddings.
+        means_MD: finite means of classes, or of their sub-classes, of training images.
+        classes_M: the class of each, at least one in all.
+        num_classes: C.
+        sigma: > 0.
+
+    Raises:
+        UserError: as `nearest_subclass`, or if sigma is out of range.
+    """
+    require(0 < sigma < np.inf, "sigma", "> 0 and finite", sigma)
+    _require_means(means_MD, classes_M, num_classes)
+    similar_NM = nearest_centre(embeddings_ND, means_MD, space="euclidean").scores_NC
+    log_NM = similar_NM / (2 * sigma**2)
+    log_NM = log_NM - logsumexp(log_NM, axis=1, keepdims=True)
+    scores_NC = np.full((len(log_NM), num_classes), -np.inf)
+    for label in np.unique(classes_M).tolist():
+        scores_NC[:, label] = logsumexp(log_NM[:, classes_M == label], axis=1)
+    return Readout(np.argmax(scores_NC, axis=1), scores_NC)
+
+
 def nearest_neighbours(
     embeddings_ND: Float[np.ndarray, "N D"],
     gallery_GD: Float[np.ndarray, "G D"],
@@ -261,6 +333,11 @@ def label_cells(labels_N: Integer[np.ndarray, "N ..."], classes: Sequence[str]) 
         return [classes[label] if label >= 0 else "" for label in labels_N.tolist()]
     numbers = [np.flatnonzero(row == 1).tolist() for row in labels_N]
     return [join_labels(classes[number] for number in row) for row in numbers]
+
+
+def _require_means(means_MD: np.ndarray, classes_M: np.ndarray, num_classes: int) -> None:
+    _labels(classes_M, len(means_MD), num_classes, "classes_M")
+    require(bool(np.isfinite(means_MD).all()), "means_MD", "finite", "numbers that are not")
 
 
 def _neighbours(

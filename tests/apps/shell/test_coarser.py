@@ -5,7 +5,13 @@ import pytest
 
 from likeness.data.manifest import build
 from likeness.errors import UserError
-from likeness_apps.shell.coarser import brought_to, coarsened, coarser_classes
+from likeness_apps.shell.coarser import (
+    brought_to,
+    coarsened,
+    coarser_classes,
+    labelled_by,
+    only_shared,
+)
 from likeness_apps.shell.domain import Coarser
 
 KINDS = {"oak": "tree", "fir": "tree", "rose": "flower", "mould": "", "tree": "tree"}
@@ -58,3 +64,35 @@ def test_the_most_probable_class_may_be_of_the_less_probable_kind():
     found, summed = brought_to(COARSER, FINE, {"softmax": np.array([2])}, chances)
     assert COARSER.classes[found["softmax"][0]] == "tree"
     assert summed[0, 1] == pytest.approx(0.6)
+
+
+def test_labels_by_the_rule_of_a_protocol(tmp_path):
+    manifest = plants(tmp_path, ["oak", "rose", "", "fir"])
+
+    def last_two(rows):
+        return ["", "", *rows["path"].iloc[2:].map({"2.png": "fir", "3.png": "rose"})]
+
+    found = labelled_by(manifest, last_two, None)
+    assert found.table["label"].tolist() == ["", "", "fir", "rose"]
+    (finding,) = found.findings
+    assert finding.message.startswith("2 labelled images are left out")
+    coarse = labelled_by(manifest, last_two, COARSER)
+    assert coarse.table["label"].tolist() == ["", "", "tree", "flower"]
+
+
+def test_a_rule_that_does_not_know_the_set_changes_nothing(tmp_path):
+    manifest = plants(tmp_path, ["oak", "rose"])
+    assert labelled_by(manifest, lambda rows: None, None) is manifest
+    assert labelled_by(manifest, None, None) is manifest
+    with pytest.raises(UserError, match="data must be a set with labels by the protocol, got"):
+        labelled_by(manifest, lambda rows: ["", ""], None)
+
+
+def test_only_the_classes_that_a_model_knows(tmp_path):
+    manifest = plants(tmp_path, ["oak", "rose", "mould", "", "mould"])
+    found, facts = only_shared(manifest, ["fir", "oak", "rose"])
+    assert found.table["label"].tolist() == ["oak", "rose", "", "", ""]
+    wanted = {"classes": ["oak", "rose"], "left_out": {"mould": 2}, "without_images": ["fir"]}
+    assert facts == wanted
+    with pytest.raises(UserError, match="labels must be such that the model's 1 classes hold one"):
+        only_shared(manifest, ["cat"])

@@ -47,44 +47,68 @@ REMOTE_SENSING = {
     "scene": ["OUT", "--width", "--height", "--seed", "--quiet"],
 }
 SKIN_LESION = {
+    "sample": [*SHARED["sample"], "--per-class"],
     "explain": ["MODEL", "IMAGE", "--out", "--cases", "-k", "--device", "--quiet"],
     "names": ["DATA", "--out", "--quiet"],
     "score": [*SHARED["score"], "--floor"],
     "search": [*SHARED["search"], "--data"],
     "submission": ["PREDICTIONS", "--out", "--quiet"],
 }
+WITHDRAWN = "--acknowledge-withdrawn"
 PERSON_REID = {
-    **{name: SHARED[name] for name in ("sample", "inspect", "train")},
+    "sample": [*SHARED["sample"], "--people"],
+    "inspect": [*SHARED["inspect"], WITHDRAWN],
+    "train": [*SHARED["train"], WITHDRAWN],
     "evaluate": [
-        *("MODEL", "DATA", "--out", "--protocol", "--frames", "--include-images"),
-        *("--batch-size", "--device", "--quiet"),
+        *("MODEL", "DATA", "--out", "--protocol", "--frames", "--re-rank", "--include-images"),
+        *("--batch-size", "--device", "--quiet", WITHDRAWN),
     ],
-    "score": ["TRUTH", "FEATURES", "--out", "--protocol", "--space", "--quiet"],
+    "score": ["TRUTH", "FEATURES", "--out", "--protocol", "--space", "--re-rank", "--quiet"],
+    "embed": [
+        *("MODEL", "DATA", "--out", "--purpose", "--legal-basis", "--retention", "--split"),
+        *("--frames", "--batch-size", "--device", "--quiet", WITHDRAWN),
+    ],
     "index": [
         *("MODEL", "DATA", "--out", "--purpose", "--legal-basis", "--retention"),
-        *("--include-images", "--batch-size", "--device", "--quiet"),
+        *("--include-images", "--batch-size", "--device", "--quiet", WITHDRAWN),
     ],
     "search": [
         *("INDEX", "QUERY", "--out", "-k", "--sheet", "--include-images", "--data", "--prior"),
-        *("--device", "--quiet"),
+        *("--false-accept-rate", "--device", "--quiet", WITHDRAWN),
     ],
     "compare": SHARED["compare"],
+    "match": [
+        *("MODEL", "--query", "--gallery", "--out", "--purpose", "--operator", "-k", "--re-rank"),
+        *("--expand", "--prior", "--false-accept-rate", "--sheet", "--include-images"),
+        *("--batch-size", "--device", "--quiet", WITHDRAWN),
+    ],
     "explain-score": ["A", "B", "--out", "--quiet"],
     "tracklets": [
         *("VIDEO", "--detections", "--camera", "--out", "--pad", "--min-confidence"),
         *("--first-frame", "--first-id", "--quiet"),
     ],
-    "match": [
-        *("MODEL", "--query", "--gallery", "--out", "--purpose", "--operator", "-k", "--re-rank"),
-        *("--expand", "--prior", "--sheet", "--include-images", "--batch-size", "--device"),
-        "--quiet",
-    ],
     "forget": ["INDEX", "--id", "--expired", "--quiet"],
+}
+FACES = ("--min-face", "--margin", "--grey")
+FACIAL_EXPRESSION = {
+    "sample": [*SHARED["sample"], "--per-class"],
+    "predict": [*SHARED["predict"], "--faces", *FACES],
+    "search": [*SHARED["search"], "--data"],
+    "crop": ["DATA", "--out", "--min-face", "--margin", "--several", "--quiet"],
+    "subclasses": [
+        *("MODEL", "DATA", "--out", "--also", "--include-images", "--draws", "--seed"),
+        *("--batch-size", "--device", "--quiet"),
+    ],
+    "video": [
+        *("MODEL", "FILE", "--out", "--plot", "--every", *FACES, "--also", "--tta"),
+        *("--batch-size", "--device", "--quiet"),
+    ],
 }
 APPS = {
     "remote-sensing": SHARED | REMOTE_SENSING,
     "skin-lesion": SHARED | SKIN_LESION,
     "person-reid": PERSON_REID,
+    "facial-expression": SHARED | FACIAL_EXPRESSION,
 }
 HEAVY = ("torch", "pandas", "numpy", "sklearn", "scipy", "matplotlib", "rasterio", "faiss", "PIL")
 

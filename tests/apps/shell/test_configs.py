@@ -47,6 +47,7 @@ def test_a_shipped_configuration_builds(path):
         class_counts=[2, 3, 4],
         images=5 if multilabel else None,
         multilabel=multilabel,
+        subclasses=None if spec.subclasses is None else spec.subclasses.most,
     )
     assert objective.terms or objective.classification is not None
     assert any(parameter.requires_grad for parameter in embedder.parameters())

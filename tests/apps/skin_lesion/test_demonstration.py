@@ -42,10 +42,10 @@ def test_lesions_and_strangers_are_predicted(shown, isic_run):
 
 def test_the_cards_lead_to_what_was_made(shown):
     out, journal = shown
-    assert [title for title, _, _ in journal.cards] == ["Predictions", "Explanation"]
-    for _, href, _ in journal.cards:
+    assert [title for title, *_ in journal.cards] == ["Predictions", "Explanation"]
+    for _, href, _, picture_file in journal.cards:
         assert (out / href).is_file()
-        with Image.open((out / href).with_suffix(".png")) as picture:
+        with Image.open(out / picture_file) as picture:
             assert min(picture.size) > 200
     facts = json.loads((out / "why" / "explanation.json").read_text())
     assert facts["known_as"]["split"] == "test"

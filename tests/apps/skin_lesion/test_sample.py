@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from fixtures.lesion_door import likeness
 from likeness.data.checks import check
 from likeness.errors import UserError
 from likeness_apps.skin_lesion.domain import DOMAIN
@@ -33,6 +34,12 @@ def test_isic_2017_form(tmp_path: Path) -> None:
     assert set(result.table["width"]) == {64}
     assert "Generated data" in (root / "readme.txt").read_text()
     assert "skin tones are made\nup" in (root / "readme.txt").read_text()
+
+
+def test_as_many_lesions_are_drawn_as_were_asked_for(tmp_path: Path) -> None:
+    ended = likeness("sample", tmp_path / "few", "--per-class", 4)
+    assert ended.code == 0, ended.err
+    assert len(list((tmp_path / "few").rglob("*.jpg"))) == 4 * len(KINDS)
 
 
 def test_ham10000_form_has_several_images_of_a_lesion(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def render_report(
     if missing:
         shown.append(("left-out", "Left out of this report", section("leftout", reasons=missing)))
     script = asset("report.js")
-    style = asset("report.css") + _class_styles(len(data.items.classes))
+    style = asset("report.css") + class_styles(len(data.items.classes))
     return (
         environment()
         .get_template("report.html.j2")
@@ -109,7 +109,8 @@ def _summary(build: Build) -> str:
     return text + "."
 
 
-def _class_styles(count: int) -> str:
+def class_styles(count: int) -> str:
+    """The style rules that give each of so many classes its colour, on light and on dark."""
     light, dark = [], []
     for index, (on_light, on_dark) in enumerate(class_colours(count)):
         light.append(f".k{index}{{--k:{on_light}}}")

@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE, trustworthiness
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from likeness_apps.shell.report.data import Items, Space, balanced_sample
 from likeness_apps.shell.report.figures import MARKS

@@ -49,7 +49,9 @@ NAMES = {
     "exact_recall": "Equal-label recall",
     "sigmoid": "Independent sigmoids",
     "softmax": "Softmax",
+    "gaussian": "Gaussian posterior",
     "nearest_centre": "Nearest centre",
+    "nearest_subclass": "Nearest sub-class",
     "knn": "k-NN",
 }
 HEADLINES = (

@@ -93,6 +93,7 @@ class Clinical:
 
     bootstrap: Bootstrap = DEFAULT
     name: ClassVar[str] = NAME
+    per_item: ClassVar[tuple[str, ...]] = ()
 
     def recorded(self, answers: Answers, rows: pd.DataFrame) -> dict[str, Any]:
         """The thresholds of every binary task, from the validation split; see the top."""
@@ -116,6 +117,9 @@ class Clinical:
         if "reason" not in figures:
             figures["similar"] = _similar(answers, rows, bundle, self.bootstrap)
         return Measured(figures, clinical_columns(answers))
+
+    def scored(self, answers: Answers, rows: pd.DataFrame) -> None:
+        """None: the thresholds are a model's; the official scoring is a command of its own."""
 
     def differences(
         self,

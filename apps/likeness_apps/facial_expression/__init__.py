@@ -1,0 +1,1 @@
+"""Displayed facial expressions, as annotators judge them."""

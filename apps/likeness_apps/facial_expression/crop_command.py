@@ -1,0 +1,42 @@
+"""`likeness facial-expression crop`: the faces out of a labelled set of photographs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from likeness_apps.facial_expression.faces.command import Margin, MinFace
+from likeness_apps.shell.commands import command
+from likeness_apps.shell.grammar import Data, Out, Quiet, domain_of
+
+
+@command
+def crop(
+    context: typer.Context,
+    data: Data,
+    out: Out,
+    min_face: MinFace = None,
+    margin: Margin = 0.0,
+    several: Annotated[
+        str,
+        typer.Option(
+            "--several",
+            help="Of several faces in a photograph, take the largest, or refuse them all.",
+        ),
+    ] = "largest",
+    quiet: Quiet = False,
+) -> None:
+    """Cut the face out of each photograph of a labelled set: a new set that every command reads.
+
+    A photograph without a face stays in the table; `evaluate` reports figures on faces and on all.
+
+    Example: likeness APP crop CK+ --out CK_FACES
+    """
+    from likeness_apps.facial_expression.crop import crop as body
+    from likeness_apps.facial_expression.faces.cascade import CascadeDetector
+
+    detector = CascadeDetector(min_face=min_face)
+    given = domain_of(context), data, out
+    found = body(*given, detector=detector, margin=margin, several=several, quiet=quiet)
+    raise typer.Exit(found.exit_code)

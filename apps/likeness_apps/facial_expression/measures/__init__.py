@@ -1,0 +1,1 @@
+"""What the field measures beyond the shared figures; `expression` says what is where."""

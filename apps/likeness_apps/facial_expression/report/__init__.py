@@ -1,0 +1,1 @@
+"""Sections of report.html for displayed expressions, and the page of `subclasses`."""

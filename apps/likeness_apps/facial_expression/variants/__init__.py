@@ -1,0 +1,1 @@
+"""What variants a model found inside the classes, and whether others find them."""
