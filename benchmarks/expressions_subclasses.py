@@ -20,8 +20,8 @@ from expressions_measures import CLASSES
 from summaries import NOT_RUN, section, table
 
 if TYPE_CHECKING:
-    from likeness_apps.facial_expression.subclasses_found import Divided
-    from likeness_apps.facial_expression.subclasses_stability import Stability
+    from likeness_apps.facial_expression.variants.found import Divided
+    from likeness_apps.facial_expression.variants.stability import Stability
 
 SUBCLASSES = RESULTS / "expressions_subclasses.json"
 STABLE, NOT_STABLE, WHOLE = "stable", "not stable", "not divided"  # as the application says it
@@ -29,7 +29,7 @@ STABLE, NOT_STABLE, WHOLE = "stable", "not stable", "not divided"  # as the appl
 
 def compared(models: Sequence[Divided]) -> dict[str, Any]:
     """What the sub-classes of each seed are, and what the other seeds say of them."""
-    from likeness_apps.facial_expression.subclasses_stability import stability
+    from likeness_apps.facial_expression.variants.stability import stability
 
     found = [stability([one, *(model for model in models if model is not one)]) for one in models]
     places = combinations(range(len(models)), 2)
