@@ -14,6 +14,7 @@ Embeddings: class centre + noise, D = 128, 4 samples per class, shuffled.
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 from collections.abc import Callable
@@ -28,23 +29,50 @@ from torch import Tensor
 from likeness.batch import Batch
 from likeness.files import write_json
 from likeness.losses import (
+    ArcFaceLoss,
     BatchHardTripletLoss,
     CentreLoss,
     CentreStructuredLoss,
+    CircleLoss,
+    ContrastiveBayesianLoss,
     ContrastiveLoss,
     GeneralisedLiftedLoss,
     LiftedStructuredLoss,
+    MarginDiscriminateLoss,
+    MarginLoss,
+    MultiProxiesAnchorLoss,
+    MultiSimilarityLoss,
+    NCALoss,
+    NormalisedSoftmaxLoss,
+    NPairLoss,
+    NTXentLoss,
     PairLoss,
+    PairWeightingLoss,
+    ProxyAnchorLoss,
+    ProxyLoss,
+    ProxyNCALoss,
+    RankedListLoss,
     SemiHardTripletLoss,
+    SmoothAPLoss,
+    SupConLoss,
     TripletLoss,
     WeightedContrastiveLoss,
 )
-from likeness.mining import class_aware_attention, online_soft_mining, semi_hard
+from likeness.mining import (
+    class_aware_attention,
+    distance_weighted,
+    easy_positive,
+    general_pair_weighting,
+    n_pairs,
+    online_soft_mining,
+    semi_hard,
+)
 from likeness.pairs import Pairs
-from likeness.selection import pipeline
+from likeness.selection import AnySelection, Miner, pipeline
 from measurements import arguments, in_turns, peak_bytes, record
 
 DIM, PER_CLASS = 128, 4
+PROXIES = 512  # classes of the losses with proxies, whatever the batch holds
 
 Scalar = Callable[[Tensor, Tensor], Tensor]
 
@@ -58,12 +86,15 @@ class Row:
         ours: from embeddings and labels to the loss, built for a number of classes.
         theirs: the same of pytorch-metric-learning, None where it has none.
         largest: largest N at which theirs is run (beyond it needs gigabytes or many seconds).
+        same_value: whether both give one number; not where the peer draws at random, adds constants
+            or is wrong on a shuffled batch.
     """
 
     name: str
     ours: Callable[[int], Scalar]
     theirs: Scalar | None = None
     largest: int = 2048
+    same_value: bool = True
 
 
 def rows() -> list[Row]:
@@ -101,6 +132,11 @@ def rows() -> list[Row]:
             lambda c: GeneralisedLiftedLoss(),
             losses.GeneralizedLiftedStructureLoss(),
         ),
+        Row("supcon", lambda c: SupConLoss(), losses.SupConLoss()),
+        Row("nt_xent", lambda c: NTXentLoss(), losses.NTXentLoss(), largest=128),
+        Row("nca", lambda c: NCALoss(), losses.NCALoss()),
+        *proxy_rows(),
+        *pair_rows(),
         Row("contrastive_squared", lambda c: ContrastiveLoss()),
         Row("weighted_contrastive", lambda c: WeightedContrastiveLoss()),
         Row("weighted_contrastive_caffe", lambda c: WeightedContrastiveLoss(variant="caffe")),
@@ -108,7 +144,98 @@ def rows() -> list[Row]:
         Row("semi_hard_triplet", lambda c: SemiHardTripletLoss()),
         Row("centre", lambda c: CentreLoss(c, DIM)),
         Row("centre_structured", lambda c: CentreStructuredLoss(c, DIM)),
+        Row("multi_proxies_anchor", lambda c: MultiProxiesAnchorLoss(c, DIM)),
     ]
+
+
+def pair_rows() -> list[Row]:
+    """Further losses of pairs, with their miners."""
+    similar, border = losses.MultiSimilarityLoss(), miners.MultiSimilarityMiner()
+    raw_products = distances.DotProductSimilarity(normalize_embeddings=False)
+    boundary, weighted = losses.MarginLoss(beta=1.25), miners.DistanceWeightedMiner()
+    fixed = MarginLoss(beta=1.25, boundary="fixed")
+    ranks = RankedListLoss(negative_temperature=4.0)
+    return [
+        Row(
+            "multi_similarity",
+            lambda c: MultiSimilarityLoss(),
+            lambda x, y: similar(x, y, border(x, y)),
+        ),
+        Row("circle", lambda c: CircleLoss(), losses.CircleLoss()),
+        Row(
+            "n_pair",
+            lambda c: _anchors_against_positives,
+            losses.NPairsLoss(distance=raw_products),
+        ),
+        Row("n_pair_mined", lambda c: partial(_mined, NPairLoss(), n_pairs)),
+        Row("margin", lambda c: fixed, boundary, largest=512),
+        Row(
+            "distance_weighted_margin",
+            lambda c: partial(_mined, fixed, distance_weighted),
+            lambda x, y: boundary(x, y, weighted(x, y)),
+            largest=1024,
+            same_value=False,
+        ),
+        Row(
+            "ranked_list",
+            lambda c: ranks,
+            losses.RankedListLoss(margin=0.4, Tn=4),
+            same_value=False,
+        ),
+        Row(
+            "smooth_ap",
+            lambda c: SmoothAPLoss(),
+            losses.SmoothAPLoss(),
+            largest=256,
+            same_value=False,
+        ),
+        Row("contrastive_bayesian", lambda c: ContrastiveBayesianLoss()),
+        Row("margin_discriminate", lambda c: MarginDiscriminateLoss()),
+        Row("easy_positive_nt_xent", lambda c: partial(_mined, NTXentLoss(), easy_positive)),
+        Row("general_pair_weighting", lambda c: partial(_mined, PairWeightingLoss(), _weights)),
+    ]
+
+
+def _mined(loss: PairLoss, miner: Miner, x: Tensor, y: Tensor) -> Tensor:
+    """A loss on what a miner selects."""
+    pairs = Pairs(x, y, space=loss.space)
+    return loss.on_pairs(pairs, miner(pairs.detach(), Batch(y))).value
+
+
+def _anchors_against_positives(x: Tensor, y: Tensor) -> Tensor:
+    """The N-pair loss of the first two samples of every class, as the peer chooses them."""
+    order = y.argsort(stable=True)
+    first, second = order[0::PER_CLASS], order[1::PER_CLASS]
+    pairs = Pairs(x[first], y[first], reference=x[second], reference_labels=y[second], space="dot")
+    return NPairLoss(norm_weight=0.0).on_pairs(pairs).value
+
+
+def _weights(pairs: Pairs, batch: Batch) -> AnySelection:
+    """The weights of the multi-similarity loss."""
+    return general_pair_weighting(pairs, batch, loss=MultiSimilarityLoss())
+
+
+def proxy_rows() -> list[Row]:
+    """Losses with proxies for equally many classes at every N; equal proxies on both sides."""
+    size = (PROXIES, DIM)
+    arcface = losses.ArcFaceLoss(*size, margin=math.degrees(0.5))
+    return [
+        _proxied("proxy_nca", ProxyNCALoss(*size), losses.ProxyNCALoss(*size, softmax_scale=9)),
+        _proxied("proxy_anchor", ProxyAnchorLoss(*size), losses.ProxyAnchorLoss(*size)),
+        _proxied(
+            "normalised_softmax", NormalisedSoftmaxLoss(*size), losses.NormalizedSoftmaxLoss(*size)
+        ),
+        _proxied("arcface", ArcFaceLoss(*size), arcface),
+    ]
+
+
+def _proxied(name: str, ours: ProxyLoss, theirs: torch.nn.Module) -> Row:
+    rows_CD = ours.bank.weight.detach()
+    (proxies,) = theirs.parameters()
+    proxies.data = rows_CD.clone() if proxies.shape == rows_CD.shape else rows_CD.T.clone()
+    return Row(
+        name, lambda c: lambda x, y: ours(x, y % PROXIES), lambda x, y: theirs(x, y % PROXIES)
+    )
 
 
 def _band_mined(x: Tensor, y: Tensor) -> Tensor:

@@ -61,6 +61,11 @@ def as_float(weights: Tensor, kind: torch.dtype) -> Tensor:
     return plain.to(kind)
 
 
+def within(weights_NM: Tensor, mask_NM: Bool[Tensor, "N M"]) -> Tensor:
+    """The weights inside the mask, zero outside; bool weights stay bool."""
+    return weights_NM & mask_NM if weights_NM.dtype == torch.bool else weights_NM * mask_NM
+
+
 def total(weights: Tensor) -> Tensor:
     """Sum of all weights; of bool weights the int64 count, without a matrix of integers."""
     return weights.count_nonzero() if weights.dtype == torch.bool else weights.sum()
@@ -95,6 +100,17 @@ def width(count_N: Int[Tensor, " N"], columns: int) -> int:
     if count_N.device.type != "cpu" or not len(count_N):
         return columns
     return int(count_N.max())
+
+
+def slots(mask_NM: Bool[Tensor, "N M"]) -> tuple[Int[Tensor, "N K"], Bool[Tensor, "N K"]]:
+    """The few marked columns of every row, in any order, padded to one width.
+
+    Returns:
+        Columns, some other column of the row in the padding; and whether the slot holds a mark.
+    """
+    count = width(row_count(mask_NM), mask_NM.shape[1])
+    found = as_float(mask_NM, torch.float32).topk(count, dim=1, sorted=False)
+    return found.indices, found.values > 0
 
 
 def rank_positives(distance_NM: Float[Tensor, "N M"], positive_NM: Bool[Tensor, "N M"]) -> Ranked:
@@ -160,6 +176,27 @@ def _by_sorting(masked_NM: Tensor, threshold_NK: Tensor, marked_N: Tensor, count
     real_NKE = place_NKE < marked_N[:, None, None]
     flat = place_NKE.clamp_max(masked_NM.shape[1] - 1).flatten(1)
     return Farther(ordered.indices.gather(1, flat).view_as(place_NKE), real_NKE)
+
+
+def relatively_hard(
+    similarity_NM: Float[Tensor, "N M"],
+    positive_NM: Bool[Tensor, "N M"],
+    negative_NM: Bool[Tensor, "N M"],
+    *,
+    slack: float,
+) -> tuple[Bool[Tensor, "N M"], Bool[Tensor, "N M"]]:
+    """The pairs that multi-similarity mining keeps (Wang et al., CVPR 2019): those near the border.
+
+    Positives less similar than the row's most similar negative plus the slack, and negatives more
+    similar than its least similar positive minus the slack; nothing in a row that lacks either
+    kind. A row keeps pairs of both kinds or of none. A nan is kept, so that it stays visible.
+    """
+    seen_NM = similarity_NM.detach()
+    nearest_N1 = seen_NM.masked_fill(~negative_NM, -math.inf).amax(1, keepdim=True)
+    farthest_N1 = seen_NM.masked_fill(~positive_NM, math.inf).amin(1, keepdim=True)
+    easy_positive_NM = seen_NM >= nearest_N1 + slack
+    easy_negative_NM = seen_NM <= farthest_N1 - slack
+    return positive_NM & ~easy_positive_NM, negative_NM & ~easy_negative_NM
 
 
 def facenet_negatives(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from likeness.errors import UserError
-from likeness.proxies import ProxyBank, class_means
+from likeness.proxies import ProxyBank, class_clusters, class_means
 
 
 def test_rows_belong_to_classes_in_order() -> None:
@@ -38,16 +38,34 @@ def test_class_means() -> None:
     assert x.grad.tolist() == [[0.5, 0.5], [0.5, 0.5], [1, 1]]
 
 
-def test_imprint_sets_every_row_of_the_classes_that_occur() -> None:
-    bank = ProxyBank(3, 2, per_class=2)
+@pytest.mark.parametrize(("per_class", "rows"), [(1, [[2, 3]]), (2, [[1, 2], [3, 4]])])
+def test_imprint_sets_every_row_of_the_classes_that_occur(per_class: int, rows: list) -> None:
+    bank = ProxyBank(3, 2, per_class=per_class)
     before = bank.weight.detach().clone()
     x = torch.tensor([[1.0, 2], [3, 4], [10, 10]], dtype=torch.float64, requires_grad=True)
     bank.imprint(x, torch.tensor([2, 2, 0]))
-    assert bank.weight.tolist()[:2] == [[10, 10], [10, 10]]
-    assert torch.equal(bank.weight[2:4], before[2:4])
-    assert bank.weight.tolist()[4:] == [[2, 3], [2, 3]]
+    found = bank.weight.detach().unflatten(0, (3, per_class))
+    assert found[0].tolist() == [[10, 10]] * per_class
+    assert torch.equal(found[1], before.unflatten(0, (3, per_class))[1])
+    assert sorted(found[2].tolist()) == rows
     assert bank.weight.is_leaf
     assert bank.weight.dtype == torch.float32
+    bank.imprint(x[:0], torch.tensor([], dtype=torch.int64))
+    assert torch.equal(bank.weight.unflatten(0, (3, per_class)), found)
+
+
+def test_clusters_are_the_means_of_their_samples() -> None:
+    """Three groups in class 0, whose sizes differ; class 1 has one sample, class 2 none."""
+    groups = [[[0.0, 0], [0.2, 0]], [[5, 5], [5, 5.2], [5, 5.4]], [[-4.0, 3]]]
+    x = torch.tensor([row for group in groups for row in group] + [[7.0, 7]])
+    y = torch.tensor([0] * 6 + [1])
+    order = torch.tensor([3, 6, 0, 5, 2, 1, 4])
+    rows, count = class_clusters(x[order], y[order], 3, 3)
+    assert count.tolist() == [6, 1, 0]
+    wanted = sorted(torch.tensor(group).mean(0).tolist() for group in groups)
+    torch.testing.assert_close(torch.tensor(sorted(rows[:3].tolist())), torch.tensor(wanted))
+    assert rows[3:6].tolist() == [[7, 7]] * 3
+    assert torch.isfinite(rows).all()
 
 
 @pytest.mark.parametrize("trains", [True, False])

@@ -55,6 +55,15 @@ def test_slots_are_those_of_the_fullest_row() -> None:
     assert width(torch.empty(3, dtype=torch.int64, device="meta"), 12) == 12  # not read there
 
 
+def test_slots_hold_the_marked_columns() -> None:
+    mask = torch.tensor([[False, True, False, True], [False] * 4, [True, False, False, False]])
+    columns, real = rows.slots(mask)
+    assert columns.shape == real.shape == (3, 2)
+    found = [sorted(line[keep].tolist()) for line, keep in zip(columns, real, strict=True)]
+    assert found == [[1, 3], [], [0]]
+    assert all(part.shape == (3, 0) for part in rows.slots(torch.zeros(3, 4, dtype=torch.bool)))
+
+
 def test_real_slots_survive_infinite_distances() -> None:
     distance = torch.tensor([[math.inf, 1.0]])
     ranked = rank_positives(distance, torch.ones(1, 2, dtype=torch.bool))

@@ -61,6 +61,10 @@ class PairLoss(nn.Module):
     that also reads sampled triplets lists them in `reads` and writes `on_triplets`. A loss with
     state of its own overrides `needs_class_means`, `imprint` and `after_step`.
 
+    Attributes:
+        allow_views: whether two draws of one picture are a positive pair; otherwise they are the
+            same sample, which no pair is made of.
+
     Args:
         space: one of the subclass's `spaces`; None takes the first.
 
@@ -77,13 +81,15 @@ class PairLoss(nn.Module):
         name = f"space of {type(self).__name__}"
         require(chosen in self.spaces, name, f"one of {', '.join(self.spaces)}", chosen)
         self.space: Space = chosen
+        self.allow_views = False
 
     def forward(
         self, embeddings_ND: Float[Tensor, "N D"], labels: Tensor, *, batch: Batch | None = None
     ) -> Float[Tensor, ""]:
         """The loss of raw embeddings (N, D) with labels (N,): a scalar to call `backward()` on."""
         ids = None if batch is None else batch.ids
-        pairs = Pairs(embeddings_ND, labels, ids=ids, space=self.space)
+        views = self.allow_views
+        pairs = Pairs(embeddings_ND, labels, ids=ids, space=self.space, allow_views=views)
         return self.on_pairs(pairs, None, batch).value
 
     def on_pairs(
@@ -141,6 +147,24 @@ class PairLoss(nn.Module):
 
         The loop passes the whole global batch's raw embeddings, the same on all processes.
         """
+
+
+def check_classes(
+    embeddings_ND: Float[Tensor, "N D"], labels_N: Tensor, *, num_classes: int, dim: int
+) -> None:
+    """Refuse a batch that does not fit what a loss keeps for each of `num_classes` classes.
+
+    Raises:
+        UserError: unless embeddings have `dim` columns and labels are class indices in
+            [0, num_classes) (the range is checked on the CPU only, where it stops no queue).
+    """
+    require(labels_N.ndim == 1, "labels", "class indices of shape (N,)", tuple(labels_N.shape))
+    require(embeddings_ND.shape[1] == dim, "dim", str(dim), embeddings_ND.shape[1])
+    if labels_N.device.type == "cpu" and labels_N.numel():
+        low, high = labels_N.aminmax()
+        rule = f"in [0, {num_classes})"
+        require(int(low) >= 0, "labels", rule, int(low))
+        require(int(high) < num_classes, "labels", rule, int(high))
 
 
 def check_reduction(reduction: str) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from likeness.errors import require
-from likeness.losses.base import LossTerms, PairLoss, shares
+from likeness.losses.base import LossTerms, PairLoss, check_classes, shares
 from likeness.losses.lifted import lifted_structured
 from likeness.pairs import Pairs, Space, project
 from likeness.proxies import ProxyBank, class_means
@@ -130,13 +130,7 @@ class Centres(nn.Module):
         return project(raised, self.space)
 
     def _check(self, embeddings_ND: Tensor, labels_N: Tensor) -> None:
-        require(labels_N.ndim == 1, "labels", "class indices of shape (N,)", tuple(labels_N.shape))
-        require(embeddings_ND.shape[1] == self.dim, "dim", str(self.dim), embeddings_ND.shape[1])
-        if labels_N.device.type == "cpu" and labels_N.numel():
-            low, high = labels_N.aminmax()
-            rule = f"in [0, {self.num_classes})"
-            require(int(low) >= 0, "labels", rule, int(low))
-            require(int(high) < self.num_classes, "labels", rule, int(high))
+        check_classes(embeddings_ND, labels_N, num_classes=self.num_classes, dim=self.dim)
 
 
 def within_classes(

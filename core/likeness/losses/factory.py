@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from likeness.config import Spec
-from likeness.errors import UserError, require
-from likeness.losses.base import PairLoss, Reduction
-from likeness.losses.centre import Between, CentreLoss, CentreMode, CentreStructuredLoss
+from likeness.errors import require
+from likeness.losses.arcface import ArcFaceLoss
+from likeness.losses.base import PairLoss
+from likeness.losses.centre import CentreLoss, CentreStructuredLoss
+from likeness.losses.circle import CircleLoss
 from likeness.losses.classification import (
     ClassificationLoss,
     ClassWeights,
@@ -19,138 +21,60 @@ from likeness.losses.classification import (
     MultiLabelClassificationLoss,
 )
 from likeness.losses.contrastive import ContrastiveLoss
+from likeness.losses.contrastive_bayesian import ContrastiveBayesianLoss
 from likeness.losses.gaussian import GaussianStructuredLoss
 from likeness.losses.lifted import GeneralisedLiftedLoss, LiftedStructuredLoss
+from likeness.losses.margin import MarginLoss
+from likeness.losses.margin_discriminate import MarginDiscriminateLoss
+from likeness.losses.multi_proxies_anchor import MultiProxiesAnchorLoss
+from likeness.losses.multi_similarity import MultiSimilarityLoss
+from likeness.losses.n_pair import NPairLoss
+from likeness.losses.nca import NCALoss
+from likeness.losses.normalised_softmax import NormalisedSoftmaxLoss
+from likeness.losses.nt_xent import NTXentLoss
+from likeness.losses.pair_weighting import PairWeightingLoss
+from likeness.losses.proxy_anchor import ProxyAnchorLoss
+from likeness.losses.proxy_nca import ProxyNCALoss
+from likeness.losses.ranked_list import RankedListLoss
+from likeness.losses.smooth_ap import SmoothAPLoss
 from likeness.losses.soft_targets import LEAST_SHARE, MultiTargetLoss, SoftTargetLoss, Targets
+from likeness.losses.specs import (
+    ArcFaceSpec,
+    BatchHardTripletSpec,
+    CentreSpec,
+    CentreStructuredSpec,
+    CircleSpec,
+    ContrastiveBayesianSpec,
+    ContrastiveSpec,
+    GaussianStructuredSpec,
+    GeneralisedLiftedSpec,
+    LiftedStructuredSpec,
+    LossSpec,
+    MarginDiscriminateSpec,
+    MarginSpec,
+    MultiProxiesAnchorSpec,
+    MultiSimilaritySpec,
+    NCASpec,
+    NormalisedSoftmaxSpec,
+    NPairSpec,
+    NTXentSpec,
+    PairWeightingSpec,
+    ProxyAnchorSpec,
+    ProxyNCASpec,
+    RankedListSpec,
+    SemiHardTripletSpec,
+    SmoothAPSpec,
+    SupConSpec,
+    TripletSpec,
+    WeightedContrastiveSpec,
+)
+from likeness.losses.supcon import SupConLoss
 from likeness.losses.triplet import (
     BatchHardTripletLoss,
     SemiHardTripletLoss,
     TripletLoss,
-    Variant,
 )
-from likeness.losses.weighted_contrastive import WeightedContrastiveLoss, WeightedVariant
-
-MetricSpace = Literal["cosine", "euclidean"]
-
-
-class ContrastiveSpec(Spec):
-    """See `ContrastiveLoss`."""
-
-    name: Literal["contrastive"] = "contrastive"
-    positive_margin: float = Field(0.0, ge=0)
-    negative_margin: float = Field(1.0, ge=0)
-    power: Literal[1, 2] = 2
-    reduction: Reduction = "all"
-    space: MetricSpace = "cosine"
-
-
-class WeightedContrastiveSpec(Spec):
-    """See `WeightedContrastiveLoss`."""
-
-    name: Literal["weighted_contrastive"] = "weighted_contrastive"
-    margin: float = Field(1.2, gt=0)
-    negative_share: float = Field(0.5, ge=0, le=1)
-    variant: WeightedVariant = "paper"
-    space: MetricSpace = "cosine"
-
-
-class TripletSpec(Spec):
-    """See `TripletLoss`."""
-
-    name: Literal["triplet"] = "triplet"
-    margin: float = Field(0.2, ge=0)
-    squared: bool = False
-    reduction: Reduction = "active"
-    space: MetricSpace = "cosine"
-
-
-class BatchHardTripletSpec(Spec):
-    """See `BatchHardTripletLoss`."""
-
-    name: Literal["batch_hard_triplet"] = "batch_hard_triplet"
-    margin: float = Field(0.2, ge=0)
-    variant: Variant = "hinge"
-    squared: bool = False
-    reduction: Reduction = "all"
-    space: MetricSpace = "cosine"
-
-
-class SemiHardTripletSpec(Spec):
-    """See `SemiHardTripletLoss`."""
-
-    name: Literal["semi_hard_triplet"] = "semi_hard_triplet"
-    margin: float = Field(0.2, ge=0)
-    squared: bool = True
-    reduction: Reduction = "all"
-    space: MetricSpace = "cosine"
-
-
-class LiftedStructuredSpec(Spec):
-    """See `LiftedStructuredLoss`."""
-
-    name: Literal["lifted_structured"] = "lifted_structured"
-    margin: float = Field(1.0, ge=0)
-    space: MetricSpace = "euclidean"
-
-
-class GeneralisedLiftedSpec(Spec):
-    """See `GeneralisedLiftedLoss`."""
-
-    name: Literal["generalised_lifted"] = "generalised_lifted"
-    margin: float = Field(1.0, ge=0)
-    variant: Variant = "hinge"
-    space: MetricSpace = "cosine"
-
-
-class CentreSpec(Spec):
-    """See `CentreLoss`."""
-
-    name: Literal["centre"] = "centre"
-    centres: CentreMode = "ema"
-    centre_lr_mult: float = Field(10.0, gt=0)
-    eta: float = Field(0.5, gt=0, le=1)
-    space: MetricSpace = "euclidean"
-
-
-class CentreStructuredSpec(Spec):
-    """See `CentreStructuredLoss`."""
-
-    name: Literal["centre_structured"] = "centre_structured"
-    structured_weight: float = Field(0.1, ge=0)
-    centre_weight: float = Field(0.01, ge=0)
-    between_weight: float = Field(1.0, ge=0)
-    alpha: float = Field(1.0, ge=0)
-    delta: float = Field(1.0, gt=0)
-    between: Between = "hinge"
-    centres: CentreMode = "grad"
-    centre_lr_mult: float = Field(10.0, gt=0)
-    eta: float = Field(0.5, gt=0, le=1)
-    space: MetricSpace = "cosine"
-
-
-class GaussianStructuredSpec(Spec):
-    """See `GaussianStructuredLoss`."""
-
-    name: Literal["gaussian_structured"] = "gaussian_structured"
-    sigma: float = Field(1.0, gt=0)
-    norm_weight: float = Field(1e-4, ge=0)
-    eta: float = Field(0.1, gt=0, le=1)
-    space: Literal["euclidean"] = "euclidean"
-
-
-AnyLossSpec = (
-    ContrastiveSpec
-    | WeightedContrastiveSpec
-    | TripletSpec
-    | BatchHardTripletSpec
-    | SemiHardTripletSpec
-    | LiftedStructuredSpec
-    | GeneralisedLiftedSpec
-    | CentreSpec
-    | CentreStructuredSpec
-    | GaussianStructuredSpec
-)
-LossSpec = Annotated[AnyLossSpec, Field(discriminator="name")]
+from likeness.losses.weighted_contrastive import WeightedContrastiveLoss
 
 
 class ClassificationSpec(Spec):
@@ -224,13 +148,27 @@ _FREE: dict[type[Spec], type[PairLoss]] = {
     SemiHardTripletSpec: SemiHardTripletLoss,
     LiftedStructuredSpec: LiftedStructuredLoss,
     GeneralisedLiftedSpec: GeneralisedLiftedLoss,
+    SupConSpec: SupConLoss,
+    NTXentSpec: NTXentLoss,
+    NCASpec: NCALoss,
+    MultiSimilaritySpec: MultiSimilarityLoss,
+    CircleSpec: CircleLoss,
+    NPairSpec: NPairLoss,
+    ContrastiveBayesianSpec: ContrastiveBayesianLoss,
+    MarginDiscriminateSpec: MarginDiscriminateLoss,
+    SmoothAPSpec: SmoothAPLoss,
+    RankedListSpec: RankedListLoss,
+    PairWeightingSpec: PairWeightingLoss,
 }
-_PER_CLASS: dict[
-    type[Spec], type[CentreLoss] | type[CentreStructuredLoss] | type[GaussianStructuredLoss]
-] = {
+_PER_CLASS: dict[type[Spec], Callable[..., PairLoss]] = {
     CentreSpec: CentreLoss,
     CentreStructuredSpec: CentreStructuredLoss,
     GaussianStructuredSpec: GaussianStructuredLoss,
+    ProxyNCASpec: ProxyNCALoss,
+    ProxyAnchorSpec: ProxyAnchorLoss,
+    MultiProxiesAnchorSpec: MultiProxiesAnchorLoss,
+    NormalisedSoftmaxSpec: NormalisedSoftmaxLoss,
+    ArcFaceSpec: ArcFaceLoss,
 }
 
 
@@ -246,9 +184,17 @@ def build_loss(spec: LossSpec, *, num_classes: int, dim: int) -> PairLoss:
         UserError: if the options make no sense together.
     """
     options = spec.model_dump(exclude={"name"})
+    if isinstance(spec, MarginSpec):
+        return MarginLoss(num_classes, **options)
     if type(spec) in _PER_CLASS:
         return _PER_CLASS[type(spec)](num_classes, dim, **options)
     return _FREE[type(spec)](**options)
+
+
+def keeps_classes(spec: LossSpec) -> bool:
+    """Whether the loss keeps something for each class: a centre, a proxy, a boundary."""
+    per_class_boundary = isinstance(spec, MarginSpec) and spec.boundary == "class"
+    return per_class_boundary or type(spec) in _PER_CLASS
 
 
 def build_classification(
@@ -293,8 +239,7 @@ def check_labels(
         fitting = ("binary_cross_entropy",) if multilabel else ("cross_entropy", "focal")
         name, rule = classification.name, f"{' or '.join(map(repr, fitting))} for {form}"
         require(name in fitting, "classification.name", rule, name)
-    per_class = [spec.name for spec in losses if type(spec) in _PER_CLASS]
+    per_class = [spec.name for spec in losses if keeps_classes(spec)]
     if multilabel and per_class:
-        raise UserError(
-            f"loss must be one without a centre per class for {form}, got {per_class[0]!r}"
-        )
+        rule = f"one without a centre or a proxy per class for {form}"
+        require(False, "loss", rule, per_class[0])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from likeness.batch import Batch
 from likeness.errors import UserError, require
-from likeness.losses.base import LossTerms, PairLoss, shares
+from likeness.losses.base import LossTerms, PairLoss, check_classes, shares
 from likeness.pairs import Pairs, Space
 from likeness.proxies import class_means
 from likeness.rows import as_float
@@ -55,6 +55,7 @@ class GaussianStructuredLoss(PairLoss):
     """
 
     spaces: ClassVar[tuple[Space, ...]] = ("euclidean",)
+    reads: ClassVar[frozenset[str]] = frozenset()
     running_CD: Tensor
     seen_C: Tensor
 
@@ -141,13 +142,7 @@ class GaussianStructuredLoss(PairLoss):
         self.seen_C.logical_or_(present_C)
 
     def _check(self, embeddings_ND: Tensor, labels_N: Tensor) -> None:
-        require(labels_N.ndim == 1, "labels", "class numbers of shape (N,)", tuple(labels_N.shape))
-        require(embeddings_ND.shape[1] == self.dim, "dim", str(self.dim), embeddings_ND.shape[1])
-        if labels_N.device.type == "cpu" and labels_N.numel():
-            low, high = labels_N.aminmax()
-            rule = f"in [0, {self.num_classes})"
-            require(int(low) >= 0, "labels", rule, int(low))
-            require(int(high) < self.num_classes, "labels", rule, int(high))
+        check_classes(embeddings_ND, labels_N, num_classes=self.num_classes, dim=self.dim)
 
 
 def gaussian_posterior(

@@ -1,28 +1,43 @@
 """Miners: (Pairs, Batch) -> Selection or Triplets, detached unless they say `differentiable`."""
 
 from likeness.mining.balanced import class_balanced_triplets
+from likeness.mining.distance_weighted import distance_weighted
+from likeness.mining.easy_positive import easy_positive
 from likeness.mining.factory import (
     BatchHardMinerSpec,
     ClassAwareAttentionSpec,
     ClassBalancedMinerSpec,
+    DistanceWeightedMinerSpec,
+    EasyPositiveMinerSpec,
+    GeneralPairWeightingMinerSpec,
     InformativeMinerSpec,
     MinerSpec,
+    MultiSimilarityMinerSpec,
+    NPairsMinerSpec,
     OnlineSoftMinerSpec,
     RandomMinerSpec,
     SemiHardMinerSpec,
     build_miner,
     check_combination,
 )
+from likeness.mining.general import general_pair_weighting
 from likeness.mining.hard import batch_hard, semi_hard
 from likeness.mining.informative import informative_triplets, random_triplets
+from likeness.mining.multi_similarity import multi_similarity_pairs
+from likeness.mining.n_pairs import n_pairs
 from likeness.mining.soft import class_aware_attention, online_soft_mining
 
 __all__ = [
     "BatchHardMinerSpec",
     "ClassAwareAttentionSpec",
     "ClassBalancedMinerSpec",
+    "DistanceWeightedMinerSpec",
+    "EasyPositiveMinerSpec",
+    "GeneralPairWeightingMinerSpec",
     "InformativeMinerSpec",
     "MinerSpec",
+    "MultiSimilarityMinerSpec",
+    "NPairsMinerSpec",
     "OnlineSoftMinerSpec",
     "RandomMinerSpec",
     "SemiHardMinerSpec",
@@ -31,7 +46,12 @@ __all__ = [
     "check_combination",
     "class_aware_attention",
     "class_balanced_triplets",
+    "distance_weighted",
+    "easy_positive",
+    "general_pair_weighting",
     "informative_triplets",
+    "multi_similarity_pairs",
+    "n_pairs",
     "online_soft_mining",
     "random_triplets",
     "semi_hard",

@@ -49,7 +49,7 @@ def class_balanced_triplets(pairs: Pairs, batch: Batch, *, count: int = 64) -> T
     if not len(labels):
         none = labels.new_zeros(0, dtype=torch.int64)
         return Triplets(none, none, none, pairs.detach().embeddings.new_zeros(0))
-    drawn_3T = _uniform((3, count), batch.generator, labels.device)
+    drawn_3T = uniform((3, count), batch.generator, labels.device)
     is_anchor_N = pairs.positive.any(1) & pairs.negative.any(1)
     anchor_T = _draw_weighted(class_shares(labels, is_anchor_N), drawn_3T[0])
     positive_T = _draw_marked(pairs.positive, anchor_T, drawn_3T[1])
@@ -82,8 +82,8 @@ def _draw_marked(mask_NN: Tensor, row_T: Tensor, uniform_T: Tensor) -> Tensor:
     return place_T.clamp_max(mask_NN.shape[1] - 1)
 
 
-def _uniform(
-    shape: tuple[int, int], generator: torch.Generator | None, device: torch.device
+def uniform(
+    shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device
 ) -> Tensor:
     """In [0, 1), float64: drawn where the generator lives."""
     source = device if generator is None else generator.device

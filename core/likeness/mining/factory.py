@@ -10,10 +10,18 @@ from pydantic import Field, model_validator
 
 from likeness.config import Spec
 from likeness.errors import UserError, require
+from likeness.losses.factory import build_loss, keeps_classes
+from likeness.losses.specs import LossSpec
 from likeness.mining.balanced import class_balanced_triplets
+from likeness.mining.distance_weighted import check_distance_weighted, distance_weighted
+from likeness.mining.easy_positive import Negatives, easy_positive
+from likeness.mining.general import general_pair_weighting
 from likeness.mining.hard import Rule, batch_hard, check_semi_hard, semi_hard
 from likeness.mining.informative import Aggregate, informative_triplets, random_triplets
+from likeness.mining.multi_similarity import multi_similarity_pairs
+from likeness.mining.n_pairs import n_pairs
 from likeness.mining.soft import SoftVariant, class_aware_attention, online_soft_mining
+from likeness.pairs import Space
 from likeness.selection import Miner
 
 
@@ -74,6 +82,64 @@ class ClassBalancedMinerSpec(Spec):
     count: int = Field(64, ge=1)
 
 
+class DistanceWeightedMinerSpec(Spec):
+    """Negatives of all distances alike; see `mining.distance_weighted`."""
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "triplets"
+
+    name: Literal["distance_weighted"] = "distance_weighted"
+    nearest: float = Field(0.5, gt=0, lt=2)
+    farthest: float = Field(1.4, gt=0, le=2)
+
+    @model_validator(mode="after")
+    def _combinations(self) -> DistanceWeightedMinerSpec:
+        check_distance_weighted(self.nearest, self.farthest)
+        return self
+
+
+class MultiSimilarityMinerSpec(Spec):
+    """Pairs near the border between positives and negatives; see `mining.multi_similarity`."""
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "dense"
+
+    name: Literal["multi_similarity"] = "multi_similarity"
+    epsilon: float = Field(0.1, ge=0)
+
+
+class EasyPositiveMinerSpec(Spec):
+    """The nearest positive and a hard negative of every anchor; see `mining.easy_positive`."""
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "dense"
+
+    name: Literal["easy_positive"] = "easy_positive"
+    negatives: Negatives = "semi_hard"
+
+
+class NPairsMinerSpec(Spec):
+    """One anchor and one positive of every class; see `mining.n_pairs`."""
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "dense"
+
+    name: Literal["n_pairs"] = "n_pairs"
+
+
+class GeneralPairWeightingMinerSpec(Spec):
+    """Weights read off another loss, in the same space; see `mining.general`."""
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "dense"
+
+    name: Literal["general_pair_weighting"] = "general_pair_weighting"
+    loss: LossSpec
+
+    @model_validator(mode="after")
+    def _keeps_nothing(self) -> GeneralPairWeightingMinerSpec:
+        """What a loss learns beside the model would not be trained inside a miner."""
+        built = build_loss(self.loss, num_classes=1, dim=1)
+        fits = not keeps_classes(self.loss) and not built.state_dict()
+        require(fits, "loss", "one of pairs alone, which keeps nothing", self.loss.name)
+        return self
+
+
 class OnlineSoftMinerSpec(Spec):
     """Near positives and near negatives weigh most; see `mining.soft.online_soft_mining`."""
 
@@ -115,6 +181,11 @@ MinerSpec = Annotated[
     | InformativeMinerSpec
     | RandomMinerSpec
     | ClassBalancedMinerSpec
+    | DistanceWeightedMinerSpec
+    | MultiSimilarityMinerSpec
+    | EasyPositiveMinerSpec
+    | NPairsMinerSpec
+    | GeneralPairWeightingMinerSpec
     | OnlineSoftMinerSpec
     | ClassAwareAttentionSpec,
     Field(discriminator="name"),
@@ -123,9 +194,10 @@ MinerSpec = Annotated[
 
 @runtime_checkable
 class Reader(Protocol):
-    """What `check_combination` asks of a loss: the kinds of selection that it reads."""
+    """What `check_combination` asks of a loss: the kinds of selection it reads, empty for none."""
 
     reads: ClassVar[frozenset[str]]
+    space: Space
 
 
 def build_miner(spec: MinerSpec) -> Miner:
@@ -147,6 +219,17 @@ def build_miner(spec: MinerSpec) -> Miner:
             return partial(random_triplets, **options)
         case ClassBalancedMinerSpec():
             return partial(class_balanced_triplets, **options)
+        case DistanceWeightedMinerSpec():
+            return partial(distance_weighted, **options)
+        case MultiSimilarityMinerSpec():
+            return partial(multi_similarity_pairs, **options)
+        case EasyPositiveMinerSpec():
+            return partial(easy_positive, **options)
+        case NPairsMinerSpec():
+            return n_pairs
+        case GeneralPairWeightingMinerSpec():
+            loss = build_loss(spec.loss, num_classes=1, dim=1)  # which read neither
+            return partial(general_pair_weighting, loss=loss)
         case OnlineSoftMinerSpec():
             return partial(online_soft_mining, **options)
         case ClassAwareAttentionSpec():
@@ -179,6 +262,14 @@ def check_combination(loss: Reader, miners: Sequence[MinerSpec]) -> None:
     Raises:
         UserError: naming the loss and the miner.
     """
+    if not loss.reads:
+        if miners:
+            raise UserError(
+                f"miners of {type(loss).__name__} must be none (it compares samples with what "
+                f"stands for their classes), got {', '.join(miner.name for miner in miners)}"
+            )
+        return
+    _check_spaces(loss, miners)
     listing = [miner.name for miner in miners if miner.gives == "triplets"]
     if len(listing) > 1:
         raise UserError(f"miners must be at most one of triplets, got {', '.join(listing)}")
@@ -189,3 +280,28 @@ def check_combination(loss: Reader, miners: Sequence[MinerSpec]) -> None:
         raise UserError(
             f"miners of {type(loss).__name__} must be such that give {wants}, got {names} ({gives})"
         )
+
+
+def check_one_label(miners: Sequence[MinerSpec], *, multilabel: bool) -> None:
+    """Refuse miners that go by the class of an image where it has several labels.
+
+    Raises:
+        UserError: naming the miner.
+    """
+    by_class = (NPairsMinerSpec, ClassBalancedMinerSpec)
+    found = [miner.name for miner in miners if isinstance(miner, by_class)]
+    if multilabel and found:
+        rule = f"one that does without {found[0]} for several labels per image"
+        require(False, "miners", rule, found[0])
+
+
+def _check_spaces(loss: Reader, miners: Sequence[MinerSpec]) -> None:
+    for miner in miners:
+        needed: Space | None = None
+        if isinstance(miner, DistanceWeightedMinerSpec):
+            needed = "cosine"
+        if isinstance(miner, GeneralPairWeightingMinerSpec):
+            needed = miner.loss.space
+        rule = f"{needed!r} for the miner {miner.name}"
+        fits = needed is None or loss.space == needed
+        require(fits, f"space of {type(loss).__name__}", rule, loss.space)

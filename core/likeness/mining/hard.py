@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from likeness.batch import Batch
@@ -35,12 +36,12 @@ def batch_hard(pairs: Pairs, batch: Batch) -> Selection:
         them as one triplet per anchor, a pair loss as two pairs.
     """
     seen = pairs.detach()
-    far_NM = _farness(seen)
+    far_NM = farness(seen)
     if not far_NM.shape[1]:
         return Selection(seen.positive, seen.negative)
     return Selection(
-        _marked(seen.positive, *extreme(far_NM, seen.positive, farthest=True)),
-        _marked(seen.negative, *extreme(far_NM, seen.negative, farthest=False)),
+        marked_columns(seen.positive, *extreme(far_NM, seen.positive, farthest=True)),
+        marked_columns(seen.negative, *extreme(far_NM, seen.negative, farthest=False)),
     )
 
 
@@ -77,7 +78,7 @@ def semi_hard(
     """
     check_semi_hard(rule, margin, per_pair)
     seen = pairs.detach()
-    far_NM = _farness(seen)
+    far_NM = farness(seen)
     ranked = rank_positives(far_NM, seen.positive)
     if not far_NM.shape[1]:
         return _listed(ranked, ranked.column_NK[..., None], ranked.real_NK[..., None])
@@ -99,11 +100,15 @@ def check_semi_hard(rule: str, margin: float, per_pair: int) -> None:
     require(rule == "band" or per_pair == 1, "per_pair", "1 under the facenet rule", per_pair)
 
 
-def _farness(pairs: Pairs) -> Tensor:
+def farness(pairs: Pairs) -> Float[Tensor, "N M"]:
+    """The space's distance, detached where the pairs are; minus the inner product in `dot`."""
     return -pairs.gram if pairs.space == "dot" else pairs.distance
 
 
-def _marked(like_NM: Tensor, column_N: Tensor, exists_N: Tensor) -> Tensor:
+def marked_columns(
+    like_NM: Bool[Tensor, "N M"], column_N: Int[Tensor, " N"], exists_N: Bool[Tensor, " N"]
+) -> Bool[Tensor, "N M"]:
+    """A mask of one column in each row that has one, M >= 1."""
     empty_NM = torch.zeros_like(like_NM)
     return empty_NM.scatter(1, column_N[:, None], exists_N[:, None])
 

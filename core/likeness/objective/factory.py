@@ -12,16 +12,17 @@ from likeness.errors import UserError, require
 from likeness.losses.classification import Counts
 from likeness.losses.factory import (
     ClassificationSpec,
-    LossSpec,
     build_classification,
     build_loss,
     check_labels,
 )
+from likeness.losses.specs import LossSpec
 from likeness.mining.factory import (
     MinerSpec,
     build_miner,
     check_attention,
     check_combination,
+    check_one_label,
     keeps_graph,
 )
 from likeness.models.heads import CLASS, EMBEDDING
@@ -254,10 +255,11 @@ def _terms(
         if labels == "subclass" and loss.reads_absent_classes:
             raise UserError(
                 "centres must be 'batch_mean' on sub-classes, of which some numbers may be free, "
-                f"got those that {item.loss.name} keeps for every class"
+                f"got those (centres or proxies) that {item.loss.name} keeps for every class"
             )
         check_combination(loss, item.miners)
         check_attention(item.miners, has_logits=has_logits, multilabel=multilabel)
+        check_one_label(item.miners, multilabel=multilabel)
         miners = [build_miner(miner) for miner in item.miners]
         name: str = item.loss.name
         if labels == "subclass":

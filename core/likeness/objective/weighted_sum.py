@@ -36,6 +36,7 @@ from likeness.objective.terms import (
 from likeness.pairs import Pairs, Space
 
 SetPooling = Literal["mean", "max", "attention"]
+_PairsKey = tuple[str, Space, LabelKind, bool]  # head, space, labels, whether views are pairs
 
 
 class Objective(nn.Module):
@@ -144,7 +145,7 @@ class Objective(nn.Module):
 
     def _metric(self, outputs: Heads, batch: Batch) -> Iterator[tuple[str, LossTerms, Weight]]:
         """The pair losses: name, value, weight."""
-        shared: dict[tuple[str, Space, LabelKind], Pairs] = {}
+        shared: dict[_PairsKey, Pairs] = {}
         for name, term in self._terms():
             pairs = self._pairs(shared, term, outputs, batch)
             selection = term.select(pairs, outputs, batch)
@@ -174,16 +175,17 @@ class Objective(nn.Module):
 
     def _pairs(
         self,
-        shared: dict[tuple[str, Space, LabelKind], Pairs],
+        shared: dict[_PairsKey, Pairs],
         term: Term,
         outputs: Heads,
         batch: Batch,
     ) -> Pairs:
-        key = (term.head, term.loss.space, term.labels)
+        space, views = term.loss.space, term.loss.allow_views
+        key = (term.head, space, term.labels, views)
         if key not in shared:
             embeddings = head_of(outputs.embeddings, term.head, "embeddings")
             labels = term.labels_of(batch)
-            pairs = Pairs(embeddings, labels, ids=batch.ids, space=term.loss.space)
+            pairs = Pairs(embeddings, labels, ids=batch.ids, space=space, allow_views=views)
             if self.exclude_groups:
                 require(batch.group is not None, "group", "given with exclude_groups", None)
                 assert batch.group is not None

@@ -13,10 +13,16 @@ from torch import Tensor
 from likeness.batch import Batch
 from likeness.losses import (
     BatchHardTripletLoss,
+    CircleLoss,
     ContrastiveLoss,
     GeneralisedLiftedLoss,
     LiftedStructuredLoss,
+    MarginLoss,
+    MultiSimilarityLoss,
+    NCALoss,
+    NTXentLoss,
     PairLoss,
+    SupConLoss,
     TripletLoss,
 )
 from likeness.mining import batch_hard, semi_hard
@@ -83,6 +89,35 @@ TWINS = [
         "generalised lifted",
         GeneralisedLiftedLoss(),
         losses.GeneralizedLiftedStructureLoss(),
+    ),
+    Twin(
+        "multi-similarity",
+        MultiSimilarityLoss(),
+        mined(miners.MultiSimilarityMiner(), losses.MultiSimilarityLoss()),
+    ),
+    Twin(
+        "multi-similarity all",
+        MultiSimilarityLoss(alpha=3.0, beta=20.0, base=0.3, epsilon=None),
+        losses.MultiSimilarityLoss(alpha=3, beta=20, base=0.3),
+    ),
+    Twin("circle", CircleLoss(), losses.CircleLoss()),
+    Twin("circle faces", CircleLoss(margin=0.25, scale=256.0), losses.CircleLoss(0.25, 256)),
+    Twin("margin", MarginLoss(beta=1.25, boundary="global"), losses.MarginLoss(beta=1.25)),
+    Twin(
+        "margin of classes",
+        MarginLoss(501, beta=1.25, boundary_weight=0.1),
+        losses.MarginLoss(beta=1.25, nu=0.1, learn_beta=True, num_classes=501),
+    ),
+    Twin("supcon", SupConLoss(), losses.SupConLoss()),
+    Twin("supcon warm", SupConLoss(temperature=0.7), losses.SupConLoss(temperature=0.7)),
+    Twin("nt-xent", NTXentLoss(), losses.NTXentLoss()),
+    Twin("nca", NCALoss(), losses.NCALoss()),
+    Twin(
+        "nca euclidean",
+        NCALoss(temperature=0.5, space="euclidean"),
+        losses.NCALoss(
+            softmax_scale=2, distance=distances.LpDistance(normalize_embeddings=False, power=2)
+        ),
     ),
 ]
 

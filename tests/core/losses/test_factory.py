@@ -17,7 +17,8 @@ from likeness.losses import (
     build_classification,
     build_loss,
 )
-from likeness.losses.factory import AnyLossSpec, ClassificationSpec, LossSpec, check_labels
+from likeness.losses.factory import ClassificationSpec, check_labels
+from likeness.losses.specs import AnyLossSpec, LossSpec
 
 SPECS = get_args(AnyLossSpec)
 NAMES = {spec.model_fields["name"].default: spec for spec in SPECS}
@@ -57,6 +58,17 @@ def test_options_reach_the_loss() -> None:
     loss = build_loss(parse(Root, {"loss": plain}).loss, num_classes=6, dim=5)
     assert (loss.centres.mode, loss.delta, loss.space) == ("ema", 0.7, "euclidean")
     assert loss.centres.bank.weight.shape == (6, 5)
+
+
+def test_a_margin_loss_without_boundaries_of_classes_fits_several_labels() -> None:
+    plain = {"name": "margin", "boundary": "global", "beta": 0.9}
+    spec = parse(Root, {"loss": plain}).loss
+    check_labels([spec], None, multilabel=True)
+    assert build_loss(spec, num_classes=3, dim=4).beta.shape == ()
+    whole = parse(Root, {"loss": {"name": "margin"}}).loss
+    assert build_loss(whole, num_classes=3, dim=4).beta.shape == (3,)
+    with pytest.raises(UserError, match="for several labels per image, got 'margin'"):
+        check_labels([whole], None, multilabel=True)
 
 
 @pytest.mark.parametrize(
@@ -163,5 +175,6 @@ def test_losses_that_do_not_fit_the_labels_are_named() -> None:
     message = "classification.name must be 'cross_entropy' or 'focal' for one class per image"
     with pytest.raises(UserError, match=f"{message}, got 'binary_cross_entropy'"):
         check_labels([], binary, multilabel=False)
-    with pytest.raises(UserError, match=r"without a centre per class for several .*got 'centre'"):
+    message = r"loss must be one without a centre or a proxy per class for several .*got 'centre'"
+    with pytest.raises(UserError, match=message):
         check_labels([pairwise, centre], binary, multilabel=True)

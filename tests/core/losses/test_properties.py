@@ -56,6 +56,8 @@ def test_value_and_gradient_are_the_definitions(case: Case) -> None:
 
 @every_loss
 def test_gradcheck(case: Case) -> None:
+    if case.constants:
+        pytest.skip("its gradient is not the slope of its value; the oracle's is the same")
     loss = case.build().double()
     x = embeddings(6, seed=1).requires_grad_()
     y = torch.tensor([0, 0, 2, 2, 2, 4])
@@ -165,7 +167,8 @@ def test_soft_weights_count_the_same_pairs_as_their_mask(case: Case) -> None:
     soft = loss.on_pairs(pairs, weights)
     mined = loss.on_pairs(pairs, Selection(*(w > 0 for w in weights)))
     assert torch.equal(soft.valid, mined.valid)
-    if "generalised" not in case.name:  # there the weights are inside the hinge
+    inside_the_hinge = "generalised" in case.name or "hinge" in case.name
+    if not inside_the_hinge:
         assert soft.n_active == mined.n_active > 0
 
 
@@ -224,7 +227,8 @@ def test_a_miner_before_the_loss_keeps_the_gradient(case: Case) -> None:
 def test_nobody_writes_into_the_shared_tensors(case: Case) -> None:
     loss = case.build()
     pairs = Pairs(embeddings().requires_grad_(), LABELS, space=loss.space)
-    names = ["embeddings", "reference", "gram", "cosine", "squared_distance", "distance"]
+    names = ["embeddings", "reference", "gram", "cosine", "squared_distance"]
+    names += ["distance"] if loss.space != "dot" else []
     shared = [getattr(pairs, name) for name in [*names, "positive", "negative", "itself"]]
     before = [(t._version, t.detach().clone()) for t in shared]
     weights = Selection(spread(11, 11), spread(11, 11))
@@ -361,9 +365,12 @@ def on_fake_cuda(case: Case) -> tuple[PairLoss, Tensor, Tensor]:
     loss = case.build()
     for name, buffer in loss.named_buffers(recurse=False):
         setattr(loss, name, torch.empty_like(buffer, device="cuda:0"))
+    for name, parameter in loss.named_parameters(recurse=False):
+        moved = torch.empty_like(parameter, device="cuda:0")
+        setattr(loss, name, torch.nn.Parameter(moved))
     bank = kept_bank(loss)
     if bank is not None:
-        rows = torch.empty(CLASSES, DIM, device="cuda:0")
+        rows = torch.empty(bank.weight.shape, device="cuda:0")
         bank.weight = torch.nn.Parameter(rows, requires_grad=bank.weight.requires_grad)
     labels = torch.empty(12, dtype=torch.int64, device="cuda:0")
     return loss, torch.empty(12, DIM, device="cuda:0", requires_grad=True), labels

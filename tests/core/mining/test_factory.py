@@ -13,7 +13,10 @@ from likeness.losses import (
     CentreStructuredLoss,
     ContrastiveLoss,
     LiftedStructuredLoss,
+    MarginLoss,
     PairLoss,
+    PairWeightingLoss,
+    SmoothAPLoss,
     TripletLoss,
     WeightedContrastiveLoss,
 )
@@ -21,8 +24,13 @@ from likeness.mining import (
     BatchHardMinerSpec,
     ClassAwareAttentionSpec,
     ClassBalancedMinerSpec,
+    DistanceWeightedMinerSpec,
+    EasyPositiveMinerSpec,
+    GeneralPairWeightingMinerSpec,
     InformativeMinerSpec,
     MinerSpec,
+    MultiSimilarityMinerSpec,
+    NPairsMinerSpec,
     OnlineSoftMinerSpec,
     RandomMinerSpec,
     SemiHardMinerSpec,
@@ -30,16 +38,22 @@ from likeness.mining import (
     build_miner,
     check_combination,
     class_aware_attention,
+    distance_weighted,
+    easy_positive,
     informative_triplets,
+    multi_similarity_pairs,
+    n_pairs,
     online_soft_mining,
     random_triplets,
 )
-from likeness.mining.factory import keeps_graph
+from likeness.mining.factory import check_one_label, keeps_graph
 from likeness.pairs import Pairs
 from likeness.selection import Selection, Triplets
 
 HARD, SEMI = BatchHardMinerSpec(), SemiHardMinerSpec()
 SOFT, ATTENTION = OnlineSoftMinerSpec(), ClassAwareAttentionSpec()
+DISTANCE = DistanceWeightedMinerSpec()
+WEIGHING = GeneralPairWeightingMinerSpec(loss={"name": "multi_similarity"})
 
 
 class Root(Spec):
@@ -57,6 +71,11 @@ class Root(Spec):
         InformativeMinerSpec(anchors=2),
         RandomMinerSpec(negatives=2),
         ClassBalancedMinerSpec(count=5),
+        DISTANCE,
+        MultiSimilarityMinerSpec(),
+        EasyPositiveMinerSpec(),
+        NPairsMinerSpec(),
+        WEIGHING,
         SOFT,
         ATTENTION,
     ],
@@ -64,7 +83,8 @@ class Root(Spec):
 def test_every_miner_gives_what_its_spec_says(spec: MinerSpec) -> None:
     y = torch.arange(12) % 3
     batch = Batch(y, logits={"class": torch.randn(12, 3)})
-    selected = build_miner(spec)(Pairs(torch.randn(12, 4), y), batch)
+    space = "cosine" if spec in (DISTANCE, WEIGHING) else "euclidean"
+    selected = build_miner(spec)(Pairs(torch.randn(12, 4), y, space=space), batch)
     assert isinstance(selected, Selection if spec.gives == "dense" else Triplets)
 
 
@@ -120,6 +140,78 @@ def test_options_reach_the_soft_miners() -> None:
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
+def test_options_reach_the_other_miners() -> None:
+    distances = {"nearest": 0.4, "farthest": 1.3}
+    plain = [
+        {"name": "distance_weighted"} | distances,
+        {"name": "multi_similarity", "epsilon": 0.2},
+        {"name": "easy_positive", "negatives": "hard"},
+        {"name": "general_pair_weighting", "loss": {"name": "circle", "scale": 32.0}},
+    ]
+    *found, weighing = [build_miner(s).keywords for s in parse(Root, {"miners": plain}).miners]
+    assert found == [distances, {"epsilon": 0.2}, {"negatives": "hard"}]
+    assert weighing["loss"].scale == 32.0
+    # Unsaid, a miner and its spec mean the same.
+    y = torch.arange(12) % 3
+    pairs = Pairs(torch.randn(12, 4), y, space="cosine")
+    for name, miner in (
+        ("distance_weighted", distance_weighted),
+        ("multi_similarity", multi_similarity_pairs),
+        ("easy_positive", easy_positive),
+        ("n_pairs", n_pairs),
+    ):
+        built = build_miner(parse(Root, {"miners": [{"name": name}]}).miners[0])
+        one, other = (
+            each(pairs, Batch(y, generator=torch.Generator().manual_seed(0)))
+            for each in (built, miner)
+        )
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("miner", "message"),
+    [
+        (
+            {"name": "distance_weighted", "nearest": 1.5},
+            r"miners.0.farthest must be in \(1.5, 2\], got 1.4",
+        ),
+        ({"name": "multi_similarity", "epsilon": -1}, "epsilon must be greater than or equal to 0"),
+        ({"name": "general_pair_weighting"}, "miners.0.loss must be given, got nothing"),
+        (
+            {"name": "general_pair_weighting", "loss": {"name": "margin"}},
+            "loss must be one of pairs alone, which keeps nothing, got 'margin'",
+        ),
+        (
+            {"name": "general_pair_weighting", "loss": {"name": "proxy_anchor"}},
+            "loss must be one of pairs alone, which keeps nothing, got 'proxy_anchor'",
+        ),
+    ],
+)
+def test_mistakes_of_the_other_miners_are_named(miner: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(Root, {"miners": [miner]})
+
+
+def test_miners_that_need_a_space_are_refused_in_another() -> None:
+    message = "space of MarginLoss must be 'cosine' for the miner distance_weighted, got 'euclid"
+    with pytest.raises(UserError, match=message):
+        check_combination(MarginLoss(boundary="global", space="euclidean"), [DISTANCE])
+    message = "space of ContrastiveLoss must be 'cosine' for the miner general_pair_weighting"
+    with pytest.raises(UserError, match=message):
+        check_combination(ContrastiveLoss(space="euclidean"), [WEIGHING])
+    with pytest.raises(UserError, match=r"give dense, got distance_weighted \(triplets\)"):
+        check_combination(SmoothAPLoss(), [DISTANCE])
+
+
+def test_miners_of_classes_are_refused_for_several_labels() -> None:
+    miners = [HARD, NPairsMinerSpec()]
+    check_one_label(miners, multilabel=False)
+    check_one_label([HARD], multilabel=True)
+    message = "miners must be one that does without n_pairs for several labels per image"
+    with pytest.raises(UserError, match=message):
+        check_one_label(miners, multilabel=True)
+
+
 def test_mistakes_are_named() -> None:
     with pytest.raises(UserError, match="got 'semihard'"):
         parse(Root, {"miners": [{"name": "semihard"}]})
@@ -145,6 +237,9 @@ def test_mistakes_are_named() -> None:
         (WeightedContrastiveLoss(), [SOFT, ATTENTION]),
         (WeightedContrastiveLoss(), [HARD, ATTENTION]),
         (TripletLoss(), [SEMI, ATTENTION]),
+        (MarginLoss(3), [DISTANCE]),
+        (MarginLoss(3), [MultiSimilarityMinerSpec()]),
+        (PairWeightingLoss(), [WEIGHING, SOFT]),
     ],
 )
 def test_combinations_that_make_sense(loss: PairLoss, miners: list[MinerSpec]) -> None:

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from fixtures.tiny_training import (
     ON_SUBCLASSES,
+    WITH_PROXIES,
     WITH_SETS,
     TinyEmbedder,
     tiny_spec,
@@ -63,6 +64,7 @@ def logged(folder, column):
         pytest.param({"grad_cache": 3, "clip_norm": 0.5}, id="chunks-and-clipping"),
         pytest.param(WITH_SETS, id="sets"),  # some of them have frames on both processes
         pytest.param(ON_SUBCLASSES, id="sub-classes"),
+        pytest.param(WITH_PROXIES, id="proxies"),
         *(
             pytest.param(
                 {"objective": {**METRIC_TERM, "classification": {"targets": targets}}}, id=targets

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import likeness.training
 from fixtures.tiny_training import (
+    WITH_PROXIES,
     Stop,
     StoppedAfter,
     TinyEmbedder,
@@ -109,6 +110,15 @@ def test_stopped_after_any_step_and_resumed(tmp_path, uninterrupted, last):
     assert record["state"]["ledger"]["step"] == last
     train(tmp_path, resume=True)
     assert_same_run(tmp_path, uninterrupted[0])
+
+
+def test_proxies_of_every_loss_go_on_as_they_were(tmp_path):
+    spec, whole, cut = tiny_spec(**WITH_PROXIES), tmp_path / "whole", tmp_path / "cut"
+    train(whole, spec)
+    with pytest.raises(Stop):
+        train(cut, spec, checkpoint_steps=1, method=partial(StoppedAfter, steps=5))
+    train(cut, spec, resume=True)
+    assert_same_run(cut, whole)
 
 
 def test_the_killed_run_had_logged_more_than_was_kept(tmp_path, processes):
