@@ -20,7 +20,7 @@ GEOMETRY = (
     "likeness.batch",
     "likeness.proxies",
 )
-METHODS = ("likeness.losses", "likeness.mining")
+METHODS = ("likeness.losses", "likeness.mining", "likeness.regularisers")
 ABOVE_METHODS = (
     "likeness.objective",
     "likeness.training",

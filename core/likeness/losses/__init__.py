@@ -1,7 +1,7 @@
 """Losses: pure functions on a batch's matrices, and thin modules on top."""
 
 from likeness.losses.arcface import ArcFaceLoss
-from likeness.losses.base import Loss, LossTerms, PairLoss
+from likeness.losses.base import BatchLoss, Loss, LossTerms, PairLoss
 from likeness.losses.centre import CentreLoss, CentreStructuredLoss
 from likeness.losses.circle import CircleLoss
 from likeness.losses.classification import (
@@ -40,6 +40,7 @@ from likeness.losses.weighted_contrastive import WeightedContrastiveLoss
 __all__ = [
     "ArcFaceLoss",
     "BatchHardTripletLoss",
+    "BatchLoss",
     "CentreLoss",
     "CentreStructuredLoss",
     "CircleLoss",

@@ -149,6 +149,34 @@ class PairLoss(nn.Module):
         """
 
 
+class BatchLoss(nn.Module):
+    """A loss of a batch's embeddings that is no matter of pairs: regularisers, distillation.
+
+    A subclass writes `terms`; one with state of its own overrides `after_step`.
+    """
+
+    def forward(
+        self, embeddings_ND: Float[Tensor, "N D"], labels: Tensor, *, batch: Batch | None = None
+    ) -> Float[Tensor, ""]:
+        """The loss of raw embeddings (N, D) with labels (N,): a scalar to call `backward()` on."""
+        return self.on_embeddings(embeddings_ND, Batch(labels) if batch is None else batch).value
+
+    def on_embeddings(self, embeddings_ND: Float[Tensor, "N D"], batch: Batch) -> LossTerms:
+        """The loss in full precision, with what is known of each sample."""
+        if not len(embeddings_ND):
+            return _nothing(embeddings_ND)
+        with torch.autocast(embeddings_ND.device.type, enabled=False):
+            whole = embeddings_ND if embeddings_ND.dtype == torch.float64 else embeddings_ND.float()
+            return self.terms(whole, batch)
+
+    def terms(self, embeddings_ND: Float[Tensor, "N D"], batch: Batch) -> LossTerms:
+        """The loss of at least one embedding, in float32 or float64."""
+        raise NotImplementedError
+
+    def after_step(self, embeddings_ND: Tensor, batch: Batch) -> None:
+        """Told that the optimiser has stepped, with the step's embeddings, detached."""
+
+
 def check_classes(
     embeddings_ND: Float[Tensor, "N D"], labels_N: Tensor, *, num_classes: int, dim: int
 ) -> None:

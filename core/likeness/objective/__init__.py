@@ -3,13 +3,16 @@
 from likeness.objective.factory import (
     ClassificationTermSpec,
     ObjectiveSpec,
+    RegulariserTermSpec,
     SetClassificationSpec,
     SetObjectiveSpec,
     SetTermSpec,
     TermSpec,
     build_objective,
 )
+from likeness.objective.sets import SetClassifier, SetLevel
 from likeness.objective.terms import (
+    BatchTerm,
     Heads,
     LabelKind,
     LinearWeight,
@@ -18,9 +21,10 @@ from likeness.objective.terms import (
     Term,
     Weight,
 )
-from likeness.objective.weighted_sum import Objective, SetClassifier, SetLevel
+from likeness.objective.weighted_sum import Objective
 
 __all__ = [
+    "BatchTerm",
     "ClassificationTermSpec",
     "Heads",
     "LabelKind",
@@ -29,6 +33,7 @@ __all__ = [
     "ObjectiveResult",
     "ObjectiveSpec",
     "Part",
+    "RegulariserTermSpec",
     "SetClassificationSpec",
     "SetClassifier",
     "SetLevel",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -26,8 +26,10 @@ from likeness.mining.factory import (
     keeps_graph,
 )
 from likeness.models.heads import CLASS, EMBEDDING
-from likeness.objective.terms import LabelKind, Term, Weight
-from likeness.objective.weighted_sum import Objective, SetClassifier, SetLevel, SetPooling
+from likeness.objective.sets import SetClassifier, SetLevel, SetPooling
+from likeness.objective.terms import BatchTerm, LabelKind, Term, Weight
+from likeness.objective.weighted_sum import Objective
+from likeness.regularisers import RegulariserSpec, build_regulariser
 from likeness.selection import pipeline
 
 HeadNames = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -52,6 +54,14 @@ class TermSpec(SetTermSpec):
 
     head: str = EMBEDDING
     labels: LabelKind = "class"
+
+
+class RegulariserTermSpec(Spec):
+    """One regulariser, how much it counts, and the head whose raw embeddings it reads."""
+
+    loss: RegulariserSpec
+    weight: Weight = 1.0
+    head: str = EMBEDDING
 
 
 class ClassificationTermSpec(ClassificationSpec):
@@ -124,12 +134,14 @@ class ObjectiveSpec(Spec):
 
     Attributes:
         terms: pair losses on the images.
+        regularisers: losses of the images' embeddings themselves.
         classification: of the images, null for none (the model then has no class layer).
         exclude_groups: keeps pairs of one group from being positive.
         sets: a second level, on sets of images; null for none. Needs images with a `sequence`.
     """
 
     terms: tuple[TermSpec, ...] = ()
+    regularisers: tuple[RegulariserTermSpec, ...] = ()
     classification: ClassificationTermSpec | None = ClassificationTermSpec()
     exclude_groups: bool = False
     sets: SetObjectiveSpec | None = None
@@ -184,9 +196,10 @@ def build_objective(
     sets = None
     if spec.sets is not None:
         sets = _sets(spec, num_classes=num_classes, dims=dims, multilabel=multilabel)
+    wholes = _wholes(spec, num_classes=num_classes, dims=dims)
     chosen = spec.classification
     if chosen is None:
-        return Objective(terms, exclude_groups=spec.exclude_groups, sets=sets)
+        return Objective(terms, exclude_groups=spec.exclude_groups, sets=sets, wholes=wholes)
     return Objective(
         terms,
         build_classification(chosen, counts=class_counts, images=images),
@@ -195,7 +208,27 @@ def build_objective(
         targets=chosen.targets,
         exclude_groups=spec.exclude_groups,
         sets=sets,
+        wholes=wholes,
     )
+
+
+def _wholes(
+    spec: ObjectiveSpec, *, num_classes: int, dims: Mapping[str, int]
+) -> dict[str, BatchTerm]:
+    """The losses of embeddings themselves by name, each on its head."""
+    wholes: dict[str, BatchTerm] = {}
+    for item in spec.regularisers:
+        require(item.head in dims, "head", f"one of {', '.join(dims)}", item.head)
+        loss = build_regulariser(item.loss, num_classes=num_classes, dim=dims[item.head])
+        wholes[_free(item.loss.name, wholes)] = BatchTerm(loss, item.weight, item.head)
+    return wholes
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """The name, or the first of its kind that is not taken."""
+    while name in taken:
+        name += "_again"
+    return name
 
 
 def _sets(
@@ -264,8 +297,7 @@ def _terms(
         name: str = item.loss.name
         if labels == "subclass":
             name += "_subclass"
-        while name in terms:
-            name += "_again"
+        name = _free(name, terms)
         mined = pipeline(*miners) if miners else None
         graph = keeps_graph(item.miners)
         terms[name] = Term(loss, mined, item.weight, head, differentiable=graph, labels=labels)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from likeness.batch import Batch
 from likeness.config import Spec
 from likeness.errors import UserError, require
-from likeness.losses.base import PairLoss
+from likeness.losses.base import BatchLoss, PairLoss
 from likeness.pairs import Pairs
 from likeness.selection import AnySelection, Miner
 
@@ -105,6 +105,14 @@ class Term(nn.Module):
         if self.differentiable:
             return self.miner(pairs, batch.with_logits(outputs.logits))
         return self.miner(pairs.detach(), batch)
+
+
+class BatchTerm(nn.Module):
+    """A loss of the embeddings themselves, its weight and its head."""
+
+    def __init__(self, loss: BatchLoss, weight: Weight, head: str) -> None:
+        super().__init__()
+        self.loss, self.weight, self.head = loss, weight, head
 
 
 def weight_at(weight: Weight, epoch: float) -> float:

@@ -10,7 +10,6 @@ Shapes: N = samples of the (global) batch, S = sets of them, D = embedding dimen
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +19,10 @@ from likeness.errors import UserError, require
 from likeness.losses.base import LossTerms
 from likeness.losses.factory import AnyClassification
 from likeness.losses.soft_targets import Targets, draw_labels
-from likeness.mining.soft import attention
-from likeness.models.heads import CLASS, EMBEDDING
-from likeness.models.sets import pool_sets, pool_weighted
+from likeness.models.heads import CLASS
+from likeness.objective.sets import SetLevel
 from likeness.objective.terms import (
+    BatchTerm,
     Heads,
     LabelKind,
     ObjectiveResult,
@@ -35,7 +34,7 @@ from likeness.objective.terms import (
 )
 from likeness.pairs import Pairs, Space
 
-SetPooling = Literal["mean", "max", "attention"]
+_NO_WHOLES: Mapping[str, BatchTerm] = {}
 _PairsKey = tuple[str, Space, LabelKind, bool]  # head, space, labels, whether views are pairs
 
 
@@ -51,6 +50,8 @@ class Objective(nn.Module):
             read the batch's `target`.
         exclude_groups: no positive pair inside one group of the batch.
         sets: what is minimised of the batch's sets, or None.
+        wholes: named losses of the embeddings themselves, no matter of pairs: regularisers, and
+            what a teacher asks for.
 
     Raises:
         UserError: if there is nothing to minimise.
@@ -66,11 +67,13 @@ class Objective(nn.Module):
         targets: Targets = "label",
         exclude_groups: bool = False,
         sets: SetLevel | None = None,
+        wholes: Mapping[str, BatchTerm] = _NO_WHOLES,
     ) -> None:
         super().__init__()
-        if not terms and classification is None and sets is None:
+        if not terms and classification is None and sets is None and not wholes:
             raise UserError("objective must be at least one term or classification, got neither")
         self.terms = nn.ModuleDict(terms)
+        self.wholes = nn.ModuleDict(wholes)
         self.classification = classification
         self.classification_weight = classification_weight
         self.classification_heads = tuple(classification_heads)
@@ -96,7 +99,11 @@ class Objective(nn.Module):
         batch = batch.with_logits({name: value.detach() for name, value in outputs.logits.items()})
         weighted: list[Tensor] = []
         parts: dict[str, Part] = {}
-        terms = (*self._metric(outputs, batch), *self._classified(outputs, batch))
+        terms = (
+            *self._metric(outputs, batch),
+            *self._whole(outputs, batch),
+            *self._classified(outputs, batch),
+        )
         for name, found, weight in terms:
             weighted.append(found.value * weight_at(weight, epoch))
             parts[name] = Part(found.value.detach(), found.n_active)
@@ -137,11 +144,17 @@ class Objective(nn.Module):
         for _, term in self._terms():
             embeddings = head_of(outputs.embeddings, term.head, "embeddings")
             term.loss.after_step(embeddings.detach(), term.labels_of(batch))
+        for _, whole in self._wholes():
+            embeddings = head_of(outputs.embeddings, whole.head, "embeddings")
+            whole.loss.after_step(embeddings.detach(), batch)
         if self.sets is not None:
             self.sets.objective.after_step(*self.sets.pool(outputs, batch))
 
     def _terms(self) -> list[tuple[str, Term]]:
         return [(name, term) for name, term in self.terms.items() if isinstance(term, Term)]
+
+    def _wholes(self) -> list[tuple[str, BatchTerm]]:
+        return [(name, term) for name, term in self.wholes.items() if isinstance(term, BatchTerm)]
 
     def _metric(self, outputs: Heads, batch: Batch) -> Iterator[tuple[str, LossTerms, Weight]]:
         """The pair losses: name, value, weight."""
@@ -150,6 +163,12 @@ class Objective(nn.Module):
             pairs = self._pairs(shared, term, outputs, batch)
             selection = term.select(pairs, outputs, batch)
             yield name, term.loss.on_pairs(pairs, selection, batch), term.weight
+
+    def _whole(self, outputs: Heads, batch: Batch) -> Iterator[tuple[str, LossTerms, Weight]]:
+        """The losses of embeddings themselves: name, value, weight."""
+        for name, term in self._wholes():
+            embeddings = head_of(outputs.embeddings, term.head, "embeddings")
+            yield name, term.loss.on_embeddings(embeddings, batch), term.weight
 
     def _classified(self, outputs: Heads, batch: Batch) -> Iterator[tuple[str, LossTerms, Weight]]:
         """The classification of each head: name, value, weight."""
@@ -192,77 +211,3 @@ class Objective(nn.Module):
                 pairs = pairs.excluding_group(batch.group)
             shared[key] = pairs
         return shared[key]
-
-
-class SetOutputs(NamedTuple):
-    """The sets of a batch as a model's output would be: embeddings (S, D), logits (S, C)."""
-
-    embeddings: dict[str, Tensor]
-    logits: dict[str, Tensor]
-
-
-class SetClassifier(nn.Linear):
-    """The class layer of sets, D -> C; the optimiser multiplies its rate by `lr_mult`."""
-
-    def __init__(self, dim: int, classes: int, *, lr_mult: float = 1.0) -> None:
-        super().__init__(dim, classes)
-        self.lr_mult = lr_mult
-
-
-class SetLevel(nn.Module):
-    """An objective on the sets of a batch: samples of one `Batch.sequence` pooled into one row.
-
-    Wang et al. 2019 (official code of OSM + CAA) train on frames and on tracklets together, a
-    tracklet being the attention-weighted mean of its frames' raw embeddings, with a class layer of
-    its own. That layer belongs to the objective: it is trained and saved with the run, and no part
-    of the model that the run is for.
-
-    Args:
-        objective: on the sets; it reads the embeddings of `head` and the logits `class`.
-        head: whose raw embeddings are pooled.
-        classifier: from a pooled embedding to the logits of its set, or None.
-        pooling: `mean`, `max`, or `attention`, which weighs a sample by how sure its own logits
-            are of its class (`likeness.mining.soft.attention`, the official code's).
-        attention_head: the logits that `attention` reads.
-        sigma: width of `attention`, > 0.
-    """
-
-    def __init__(
-        self,
-        objective: Objective,
-        *,
-        head: str = EMBEDDING,
-        classifier: SetClassifier | None = None,
-        pooling: SetPooling = "mean",
-        attention_head: str = CLASS,
-        sigma: float = 0.68,
-    ) -> None:
-        super().__init__()
-        require(sigma > 0, "sigma", "> 0", sigma)
-        self.objective, self.classifier = objective, classifier
-        self.head, self.attention_head = head, attention_head
-        self.pooling, self.sigma = pooling, sigma
-
-    def forward(self, outputs: Heads, batch: Batch, *, epoch: float = 0.0) -> ObjectiveResult:
-        """The objective of the batch's sets; see `Objective.forward`.
-
-        Raises:
-            UserError: if a head is missing, or the batch has no `sequence`.
-        """
-        of_sets: ObjectiveResult = self.objective(*self.pool(outputs, batch), epoch=epoch)
-        return of_sets
-
-    def pool(self, outputs: Heads, batch: Batch) -> tuple[SetOutputs, Batch]:
-        """The sets' embeddings and logits, and what is known of them; errors as in `forward`."""
-        set_N, of_sets = batch.of_sets()
-        sets = len(of_sets.labels)
-        rows_ND = head_of(outputs.embeddings, self.head, "embeddings")
-        if self.pooling == "attention":
-            logits_NC = head_of(outputs.logits, self.attention_head, "logits")
-            known = logits_NC.detach(), batch.labels
-            weight_N = attention(*known, variant="caffe", sigma=self.sigma)
-            pooled_SD = pool_weighted(rows_ND, set_N, weight_N, sets=sets)
-        else:
-            pooled_SD = pool_sets(rows_ND, set_N, sets=sets, how=self.pooling)
-        logits = {} if self.classifier is None else {CLASS: self.classifier(pooled_SD)}
-        return SetOutputs({self.head: pooled_SD}, logits), of_sets
