@@ -24,7 +24,8 @@ def test_it_is_the_mean_squared_length() -> None:
     points = torch.tensor([[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
     points.requires_grad_()
     value = EmbeddingNorm()(points, LABELS)
-    assert value.item() == sum(x * x + y * y for x, y in points.tolist()) / 3
+    expected = sum(x * x + y * y for x, y in points.tolist()) / 3
+    torch.testing.assert_close(value, torch.tensor(expected, dtype=torch.float64))
     value.backward()
     torch.testing.assert_close(points.grad, 2 * points.detach() / 3)
 
