@@ -15,8 +15,8 @@ R = TypeVar("R")
 
 DEBUG = "LIKENESS_DEBUG"  # set by `likeness --debug`: shows the traceback of a user's mistake
 STOPPED = (
-    "Stopped; what was finished is kept: train goes on with --resume, predict, embed, map and "
-    "index --chip when called again."
+    "Stopped; what was finished is kept: train goes on with --resume; the long commands that keep "
+    "a work folder beside their output (its name ends in .parts) go on when called again."
 )
 USER_MISTAKES = ("UserError", "DecodeError")
 # What the place of a file can be guilty of; a broken pipe and the like are none of them.

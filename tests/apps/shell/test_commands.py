@@ -79,7 +79,7 @@ PERSON_REID = {
     "compare": SHARED["compare"],
     "match": [
         *("MODEL", "--query", "--gallery", "--out", "--purpose", "--operator", "-k", "--re-rank"),
-        *("--expand", "--prior", "--false-accept-rate", "--sheet", "--include-images"),
+        *("--prior", "--false-accept-rate", "--sheet", "--include-images"),
         *("--batch-size", "--device", "--quiet", WITHDRAWN),
     ],
     "explain-score": ["A", "B", "--out", "--quiet"],

@@ -175,11 +175,13 @@ def match(
     operator: Annotated[str, typer.Option(help="Who answers for it.")] = "",
     k: Annotated[int, typer.Option("-k", min=1, help="Ranks per query.")] = 5,
     re_rank: Annotated[
-        bool, typer.Option("--re-rank", help="Order by k-reciprocal neighbours.")
-    ] = False,
-    expand: Annotated[
-        bool, typer.Option("--expand", help="Ask with the mean of a query and its nearest.")
-    ] = False,
+        list[str] | None,
+        typer.Option(
+            "--re-rank",
+            "--rerank",
+            help="Order after k-reciprocal or query-expansion; repeatable, both at once.",
+        ),
+    ] = None,
     prior: Prior = None,
     false_accept_rate: Rate = None,
     sheet: Sheet = None,
@@ -193,8 +195,8 @@ def match(
     A folder of frames is one tracklet; images beside such folders, or in the gallery's own folder,
     are tracklets of one frame.
 
-    Scores and decisions are those of the two tracklets, whatever --re-rank and --expand make of the
-    order. The record of the call is written beside the table. A stopped call begins again; an index
+    Scores and decisions are those of the two tracklets, whatever --re-rank makes of the order.
+    The record of the call is written beside the table. A stopped call begins again; an index
     of the gallery is embedded once.
 
     Example: likeness APP match RUN --query lost --gallery hall --out matches.csv --purpose case-12
@@ -210,7 +212,7 @@ def match(
         out,
         purpose=purpose,
         operator=operator,
-        ranking=Ranking(k, re_rank, expand),
+        ranking=Ranking(k, tuple(re_rank or ())),
         prior=prior,
         false_accept_rate=false_accept_rate,
         sheet=sheet,

@@ -106,7 +106,7 @@ def match(
     record = {
         "purpose": purpose,
         "operator": operator or "not stated",
-        "ranking": ranking.described(len(asking) + len(answering)),
+        "ranking": ranking.described(len(asking), len(answering)),
         "index": {name: facts[name] for name in _STATED if name in facts} or None,
     }
     counted: Counter[str] = Counter()

@@ -10,7 +10,7 @@ Legend: Q queries, G gallery rows, D embedding dimension, K ranks, M listed pair
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,11 @@ from likeness.errors import require
 from likeness.evaluation.verdict import UNKNOWN, Verdicts, verdicts_from
 from likeness.search.exact import nearest
 from likeness.search.expansion import expanded_queries
-from likeness.search.reciprocal import PUBLISHED, rerank
+from likeness.search.reciprocal import rerank
+from likeness.search.reordering import Reordering
 from likeness.search.space import Space, pair_distances, prepared
 from likeness_apps.person_reid.archive.embedding import Embedded
-from likeness_apps.person_reid.reordering import EXPANDED_BY
+from likeness_apps.person_reid.reordering import KINDS
 
 BETWEEN = "between the thresholds"
 ONE_CAMERA = "of one camera: the thresholds are for pairs of different cameras"
@@ -44,21 +45,32 @@ class Ranking:
 
     Attributes:
         k: ranks per query, >= 1; a smaller gallery gives as many as it has.
-        re_rank: by k-reciprocal distances.
-        expand: ask with the mean of a query and what it found.
+        kinds: of `reordering.KINDS`, all of them at once: expanded queries are re-ranked.
+
+    Raises:
+        UserError: if `k` is out of range, or a kind is unknown.
     """
 
     k: int
-    re_rank: bool = False
-    expand: bool = False
+    kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.k >= 1, "k", ">= 1", self.k)
+        unknown = [kind for kind in self.kinds if kind not in KINDS]
+        require(not unknown, "re-rank", f"one of {', '.join(KINDS)}", ", ".join(unknown))
 
-    def described(self, items: int) -> dict[str, Any]:
-        """As plain data for a record, for so many queries and gallery rows in all."""
-        settings = asdict(PUBLISHED.fitting(items)) if self.re_rank else None
-        return {"k": self.k, "re_rank": settings, "expand": EXPANDED_BY if self.expand else None}
+    @property
+    def reordering(self) -> Reordering:
+        """All kinds in one."""
+        chosen = [KINDS[kind].how for kind in self.kinds]
+        return Reordering(
+            expanded_by=max((how.expanded_by for how in chosen), default=0),
+            reciprocal=next((how.reciprocal for how in chosen if how.reciprocal), None),
+        )
+
+    def described(self, queries: int, gallery: int) -> dict[str, Any]:
+        """As plain data for a record, for so many queries and gallery rows."""
+        return {"k": self.k, **self.reordering.fitting(queries, gallery).described()}
 
 
 @dataclass(frozen=True)
@@ -181,12 +193,13 @@ def rank(query: Embedded, gallery: Embedded, space: Space, how: Ranking) -> Rank
     """
     exclude = [(query.rows["sha256"].to_numpy(str), gallery.rows["sha256"].to_numpy(str))]
     query_QD, gallery_GD = query.embeddings_ND, gallery.embeddings_ND
-    if how.expand:
-        deep = min(EXPANDED_BY, len(gallery))
+    chosen = how.reordering.fitting(len(query), len(gallery))
+    if chosen.expanded_by:
+        deep = chosen.expanded_by
         query_QD = expanded_queries(query_QD, gallery_GD, deep, space=space, exclude=exclude)
     k = min(how.k, len(gallery))
-    if how.re_rank:
-        settings = PUBLISHED.fitting(len(query) + len(gallery))
+    if chosen.reciprocal:
+        settings = chosen.reciprocal
         found = rerank(query_QD, gallery_GD, k, settings, space=space, exclude=exclude)
     else:
         found = nearest(query_QD, gallery_GD, k, space=space, exclude=exclude)

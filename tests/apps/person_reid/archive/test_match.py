@@ -100,7 +100,7 @@ def test_the_record_says_who_asked_what_and_names_nobody(scene, matched):
     assert record["purpose"] == "lost child, case 12"
     assert record["operator"] == "desk"
     assert record["table"] == {"name": "matches.csv", "sha256": sha256_file(matched)}
-    assert record["ranking"] == {"k": 8, "re_rank": None, "expand": None}
+    assert record["ranking"] == {"k": 8, "expanded_by": 0, "reciprocal": None}
     assert record["query"]["tracklets"] == 4
     assert record["gallery"]["frames"] == 24
     assert sum(record["decisions"].values()) == 32
@@ -115,8 +115,9 @@ def test_the_record_says_who_asked_what_and_names_nobody(scene, matched):
 def test_reranking_and_expansion_change_the_order_alone(scene, matched, tmp_path):
     plain = table_of(matched).set_index(["query", "tracklet"])
     sides = ("--query", scene.queries, "--gallery", scene.gallery, "--prior", 0.25)
-    for options in (["--re-rank"], ["--expand"], ["--re-rank", "--expand"]):
-        out = tmp_path / f"{len(options)}{options[0]}.csv"
+    reciprocal, expanded = ["--re-rank", "k-reciprocal"], ["--re-rank", "query-expansion"]
+    for options in (reciprocal, expanded, [*reciprocal, *expanded]):
+        out = tmp_path / f"{len(options)}{options[1]}.csv"
         ended = match(scene.model, *sides, "--out", out, *WHY, "-k", 8, "--quiet", *options)
         assert ended.code == 0, ended.err
         table = table_of(out).set_index(["query", "tracklet"])
@@ -127,8 +128,16 @@ def test_reranking_and_expansion_change_the_order_alone(scene, matched, tmp_path
         for _, rows in table.groupby("query"):
             assert rows["distance"].is_monotonic_increasing
     record = json.loads(out.with_name(f"{out.name}.audit.json").read_text(encoding="utf-8"))
-    assert record["ranking"]["re_rank"] == {"k1": 11, "k2": 6, "original_weight": 0.3}
-    assert record["ranking"]["expand"] == 5
+    assert record["ranking"]["reciprocal"] == {"k1": 11, "k2": 6, "original_weight": 0.3}
+    assert record["ranking"]["expanded_by"] == 5
+
+
+def test_an_unknown_way_to_rank_again_is_refused(scene, tmp_path):
+    out = tmp_path / "m.csv"
+    words = ("--query", scene.queries, "--gallery", scene.gallery, "--out", out, *WHY)
+    ended = match(scene.model, *words, "--re-rank", "magic")
+    assert_refused(ended, "re-rank must be one of k-reciprocal, query-expansion, got 'magic'")
+    assert not out.exists()
 
 
 def test_an_index_answers_as_its_folder_does(scene, kept, matched, tmp_path):
