@@ -46,7 +46,7 @@ def read(folder: Path) -> Manifest:
             f"face-{status.replace('_', '-')}",
             "",
             f"{count} of {len(table)} photographs have no face here (status {status})",
-            f"nothing; `evaluate` counts them, {TABLE} names them",
+            f"`evaluate` counts them, {TABLE} names them",
         )
         for status, count in table["status"].value_counts().items()
         if status != OK

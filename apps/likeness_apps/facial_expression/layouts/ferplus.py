@@ -166,7 +166,7 @@ def _without_label(outcomes: Sequence[str]) -> list[Finding]:
     for outcome, reason in _NO_LABEL.items():
         code, count = f"no-label-{outcome.replace(' ', '-')}", counts[outcome]
         message = f"no label for {count} of the pictures: {reason}"
-        advice = "nothing; column outcome of manifest.csv says which"
+        advice = "column outcome of manifest.csv says which"
         findings += counted(code, "", count, message, advice)
     return findings
 
