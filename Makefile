@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 APP    ?= remote-sensing
 OUT    ?= demo$(if $(filter-out remote-sensing,$(APP)),-$(APP))
 
-.PHONY: demo test lint bench gallery clean
+.PHONY: demo test lint bench gallery docs-methods clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,7 +14,7 @@ help:
 	@echo "make demo APP=person-reid [DATA=folder]    likewise; ends on demo-person-reid/gallery.html"
 	@echo "make demo APP=facial-expression [DATA=folder]    likewise; ends on demo-facial-expression/gallery.html"
 	@echo "make test                                  lint, types, tests"
-	@echo "make lint | bench | gallery | clean"
+	@echo "make lint | bench | gallery | docs-methods | clean"
 
 # The stamp is renewed when the pinned versions or the project's metadata change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -44,6 +44,10 @@ BENCHES := losses evaluation attention multiband map reranking tracklets \
            $(if $(LIKENESS_DATA),preprocessing scope floors)
 bench: $(VENV)/.installed
 	@set -e; for name in $(BENCHES); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
+
+# The tables of all parts in docs/methods.md; a test compares them with the code.
+docs-methods: $(VENV)/.installed
+	$(BIN)/likeness methods --write docs/methods.md
 
 clean:
 	rm -rf $(VENV) $(OUT) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -121,8 +121,8 @@ def train(setup: Setup) -> pd.DataFrame:
     """Train for the whole budget; the log of epochs. The last weights stay in the network."""
     import torch
 
+    from likeness.training.data import TrainingData
     from likeness.training.loop import fit
-    from likeness.training.run import TrainingData
 
     training = setup.splits["train"]
     data = TrainingData(

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "core").rglob("*.py")) + sorted((ROOT / "apps").rglob("*.py"))
-APPS = ("remote_sensing", "skin_lesion", "person_reid", "facial_expression")
+APPS = ("remote_sensing", "skin_lesion", "person_reid", "facial_expression", "benchmark")
 
 # Who may not be imported by whom, room by room (prefix of the importer -> forbidden prefixes).
 GEOMETRY = (
@@ -20,7 +20,10 @@ GEOMETRY = (
     "likeness.batch",
     "likeness.proxies",
 )
-METHODS = ("likeness.losses", "likeness.mining", "likeness.regularisers")
+METHODS = (
+    *("likeness.losses", "likeness.mining"),
+    *("likeness.regularisers", "likeness.distillation", "likeness.synthesis"),
+)
 ABOVE_METHODS = (
     "likeness.objective",
     "likeness.training",
@@ -48,6 +51,14 @@ FORBIDDEN = {
         "likeness.inference",
     ),
     "likeness.subclasses": (
+        "likeness.models",
+        "likeness.training",
+        "likeness.data",
+        "likeness.objective",
+        "likeness.bundle",
+        "likeness.inference",
+    ),
+    "likeness.self_paced": (
         "likeness.models",
         "likeness.training",
         "likeness.data",

@@ -1,4 +1,4 @@
-"""`likeness`: the command that mounts the applications."""
+"""`likeness`: the command that mounts the applications, and what stands beside them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from likeness_apps.benchmark.cli import app as benchmark
 from likeness_apps.facial_expression.cli import app as facial_expression
+from likeness_apps.methods import methods
+from likeness_apps.papers.command import reproduce
 from likeness_apps.person_reid.cli import app as person_reid
 from likeness_apps.remote_sensing.cli import app as remote_sensing
 from likeness_apps.shell.commands import DEBUG, settle_process
@@ -24,6 +27,9 @@ app.add_typer(remote_sensing, name="remote-sensing")
 app.add_typer(skin_lesion, name="skin-lesion")
 app.add_typer(person_reid, name="person-reid")
 app.add_typer(facial_expression, name="facial-expression")
+app.add_typer(benchmark, name="benchmark")
+app.command(name="methods")(methods)
+app.command(name="reproduce")(reproduce)
 
 
 def _version(value: bool) -> None:

@@ -15,6 +15,12 @@ from torch import Tensor
 
 from likeness.errors import require
 
+# What is one value for each sample.
+COLUMNS = (
+    *("ids", "group", "camera", "modality", "sequence", "parent", "subclass"),
+    *("weight", "representative"),
+)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -37,6 +43,11 @@ class Batch:
         generator: the source of a miner's randomness, seeded equally on all processes.
         target: what several annotators said of each sample, shape (N, C): shares of the classes,
             rows sum to 1. Classification may learn from it; `labels` stay the majority class.
+        teacher: embedding of each sample by another model, as that compares them, shape (N, T); see
+            `likeness.distillation`.
+        weight: how far each sample is trusted, in [0, 1], shape (N,); see `likeness.self_paced`.
+        representative: whether a sample stands for its class in this round, bool of shape (N,);
+            see `likeness.sampling.Representatives`.
     """
 
     labels: Tensor
@@ -50,10 +61,13 @@ class Batch:
     logits: Mapping[str, Tensor] = field(default_factory=dict)
     generator: torch.Generator | None = None
     target: Tensor | None = None
+    teacher: Tensor | None = None
+    weight: Tensor | None = None
+    representative: Tensor | None = None
 
     def __post_init__(self) -> None:
         count = len(self.labels)
-        for name in ("ids", "group", "camera", "modality", "sequence", "parent", "subclass"):
+        for name in COLUMNS:
             column = getattr(self, name)
             if column is not None:
                 require(column.shape == (count,), name, f"of shape ({count},)", tuple(column.shape))
@@ -61,6 +75,10 @@ class Batch:
             shape = tuple(self.target.shape)
             fits = len(shape) == 2 and shape[0] == count
             require(fits, "target", f"of shape ({count}, C), shares of the classes", shape)
+        if self.teacher is not None:
+            shape = tuple(self.teacher.shape)
+            fits = len(shape) == 2 and shape[0] == count
+            require(fits, "teacher", f"of shape ({count}, T), one embedding each", shape)
 
     def with_logits(self, logits: Mapping[str, Tensor]) -> Batch:
         """The same batch with the logits of this step's forward pass."""

@@ -86,23 +86,41 @@ def render_card(card: Card, metrics: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def section_of(text: str, heading: str) -> str:
+    """What a card says under a heading of `SECTIONS`; "" if nothing."""
+    lines = text.splitlines()
+    there = [number for number, line in enumerate(lines) if line.strip() == f"## {heading}"]
+    if not there:
+        return ""
+    start = there[0] + 1
+    ends = (number for number in range(start, len(lines)) if lines[number].startswith("## "))
+    return "\n".join(lines[start : next(ends, len(lines))]).strip()
+
+
+def with_sections(text: str, bodies: Mapping[str, str]) -> str:
+    """A card that says something else under some headings.
+
+    Args:
+        text: a whole card, as `render_card` gives it.
+        bodies: heading -> what it says instead, Markdown.
+    """
+    title = text.splitlines()[0] if text else ""
+    parts = [title]
+    for heading in SECTIONS:
+        body = bodies.get(heading, section_of(text, heading))
+        parts.append(f"## {heading}\n\n{body.strip()}")
+    return "\n\n".join(parts) + "\n"
+
+
 def check_card(text: str) -> None:
     """Refuse a card without all required sections.
 
     Raises:
         UserError: naming the first section that is missing or empty.
     """
-    lines = [line.strip() for line in text.splitlines()]
     for heading in SECTIONS:
-        line = f"## {heading}"
-        found = lines.index(line) if line in lines else len(lines)
-        body = []
-        for following in lines[found + 1 :]:
-            if following.startswith("## "):
-                break
-            body.append(following)
-        if not any(body):
-            raise UserError(f"card must say something under {line!r}, got nothing")
+        if not section_of(text, heading):
+            raise UserError(f"card must say something under '## {heading}', got nothing")
 
 
 def _results(metrics: Mapping[str, Any]) -> str:

@@ -112,7 +112,7 @@ def _walk(model: type[BaseModel], location: list[Any]) -> tuple[type[BaseModel],
             continue
         owner = owners[0]
         annotations = [item.model_fields[part].annotation for item in owners]
-        candidates = [found for annotation in annotations for found in _models(annotation)]
+        candidates = [found for annotation in annotations for found in models_in(annotation)]
         if not candidates and all(_is_scalar_union(item) for item in annotations):
             break
     return owner, path
@@ -131,8 +131,8 @@ def _tag(model: type[BaseModel]) -> object:
     return field.default if field is not None else None
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
     """Every pydantic model that an annotation mentions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for item in get_args(annotation) for found in _models(item)]
+    return [found for item in get_args(annotation) for found in models_in(item)]

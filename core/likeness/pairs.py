@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,9 +43,8 @@ def unit_rows(rows_ND: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
 
     `F.normalize` would hand a zero row the gradient 1 / eps = 1e12.
     """
-    norm_N1 = torch.linalg.vector_norm(rows_ND, dim=1, keepdim=True)
-    scaled_ND = rows_ND / norm_N1.clamp_min(SMALLEST_NORM)
-    return torch.where(norm_N1 <= SMALLEST_NORM, 0.0, scaled_ND)
+    norm_N1: Tensor = torch.linalg.vector_norm(rows_ND, dim=1, keepdim=True)
+    return rows_ND / norm_N1.masked_fill(norm_N1 <= SMALLEST_NORM, torch.inf)
 
 
 class Pairs:
@@ -66,6 +66,8 @@ class Pairs:
         reference: raw embeddings of shape (M, D); None means the batch itself.
         reference_labels: labels of the references, of the same form as `labels`.
         reference_ids: ids of the references; needed for self-exclusion against a memory.
+        and_batch: anchors are compared with each other too: the references are the N anchors, with
+            their gradient, and then the M of `reference`.
         space: `euclidean` (as they are), `cosine` (unit rows; distance is the chord), `dot`.
         allow_views: keep pairs of equal ids.
 
@@ -82,17 +84,26 @@ class Pairs:
         reference: Float[Tensor, "M D"] | None = None,
         reference_labels: Tensor | None = None,
         reference_ids: Tensor | None = None,
+        and_batch: bool = False,
         space: Space = "euclidean",
         allow_views: bool = False,
     ) -> None:
         _check(embeddings_ND, labels, ids, reference, reference_labels, reference_ids, space)
-        self._geometry = _Geometry(embeddings_ND, reference, space)
+        if and_batch:
+            require(reference is not None, "reference", "given with and_batch", None)
+            both = (ids is None) == (reference_ids is None)
+            require(
+                both, "reference_ids", "given exactly if ids are, with and_batch", "one of both"
+            )
+        self._geometry = _Geometry(embeddings_ND, reference, space, and_batch)
+        own = reference is None or and_batch
         self._relations = _Relations(
             labels=labels,
             ids=ids,
-            reference_labels=labels if reference is None else cast(Tensor, reference_labels),
-            reference_ids=ids if reference is None else reference_ids,
+            reference_labels=cast(Tensor, _joined(labels if own else None, reference_labels)),
+            reference_ids=_joined(ids if own else None, reference_ids),
             square=reference is None,
+            own=own,
             allow_views=allow_views,
         )
         self._detached = False
@@ -142,6 +153,19 @@ class Pairs:
             UserError: in the `dot` space, which has no distance.
         """
         return self._read(self._geometry.distance)
+
+    def distance_to(
+        self, column_NK: Int[Tensor, "N K"], *, squared: bool = False
+    ) -> Float[Tensor, "N K"]:
+        """Distances from each anchor to a few of its references.
+
+        What `distance` (`squared_distance`) holds there, up to rounding, but read off the rows: the
+        backward pass costs N K D and not N M D. For what a search in the detached matrix found.
+
+        Raises:
+            UserError: in the `dot` space, unless squared.
+        """
+        return self._read(self._geometry.distance_to(column_NK, squared=squared))
 
     # --- who is what to whom --------------------------------------------------------------
 
@@ -206,6 +230,32 @@ class Pairs:
         view._relations = self._relations.without(same)
         return view
 
+    def with_matrix(self, matrix_NM: Float[Tensor, "N M"]) -> Pairs:
+        """A view that compares the same samples by another matrix, made by a synthesis say.
+
+        Args:
+            matrix_NM: what stands for the squared distances in the `euclidean` space, and for the
+                inner products (of unit rows: the cosines) in the others; what the properties derive
+                from it follows. `embeddings` and `reference` stay as they are.
+
+        Raises:
+            UserError: if its shape is not that of the pairs.
+        """
+        shape = self._relations.shape
+        require(matrix_NM.shape == shape, "matrix", f"of shape {shape}", tuple(matrix_NM.shape))
+        view = self._like()
+        view._geometry = self._geometry.with_matrix(matrix_NM)
+        return view
+
+    def through_matrix(self) -> Pairs:
+        """A view in which `distance_to` reads the matrix too.
+
+        The slope by its `gram` then tells what every pair weighs.
+        """
+        view = self._like()
+        view._geometry = self._geometry.through_matrix()
+        return view
+
     def _like(self) -> Pairs:
         view = object.__new__(Pairs)
         view._geometry, view._relations = self._geometry, self._relations
@@ -219,10 +269,27 @@ class Pairs:
 class _Geometry:
     """The matrices of one anchor set against one reference set; each computed once."""
 
-    def __init__(self, embeddings: Tensor, reference: Tensor | None, space: Space) -> None:
+    def __init__(
+        self, embeddings: Tensor, reference: Tensor | None, space: Space, and_batch: bool
+    ) -> None:
         self.space = space
         self._raw_anchors = embeddings
         self._raw_references = reference
+        self._and_batch = and_batch
+        self.given = False  # whether the matrix is another than that of the rows
+
+    def with_matrix(self, matrix: Tensor) -> _Geometry:
+        options = (self._raw_anchors, self._raw_references, self.space, self._and_batch)
+        other = _Geometry(*options)
+        given = {"squared_distance" if self.space == "euclidean" else "gram": matrix}
+        # What is cached counts as computed; the rows are the same ones.
+        vars(other).update(given, given=True, anchors=self.anchors, references=self.references)
+        return other
+
+    def through_matrix(self) -> _Geometry:
+        other = copy(self)
+        vars(other).update(given=True, gram=self.gram)
+        return other
 
     @cached_property
     def anchors(self) -> Tensor:
@@ -234,7 +301,8 @@ class _Geometry:
         if self._raw_references is None:
             return self.anchors
         with _full_precision(self._raw_references):
-            return project(_raised(self._raw_references).to(self.anchors.dtype), self.space)
+            rows = project(_raised(self._raw_references).to(self.anchors.dtype), self.space)
+            return torch.cat([self.anchors, rows]) if self._and_batch else rows
 
     @cached_property
     def gram(self) -> Tensor:
@@ -268,10 +336,21 @@ class _Geometry:
         if self.space == "dot":
             raise UserError("space must be euclidean or cosine where a distance is read, got 'dot'")
         with _full_precision(self.anchors):
-            squared = self.squared_distance
-            floor = SQUARED_FLOOR[squared.dtype]
-            # As clamp_min, whose gradient takes several times as long on the CPU.
-            return F.threshold(squared, floor, floor).sqrt_()
+            return _floored_root(self.squared_distance)
+
+    def distance_to(self, column_NK: Tensor, *, squared: bool) -> Tensor:
+        if self.given:
+            return (self.squared_distance if squared else self.distance).gather(1, column_NK)
+        if self.space == "dot" and not squared:
+            raise UserError("space must be euclidean or cosine where a distance is read, got 'dot'")
+        with _full_precision(self.anchors):
+            chosen_NKD = self.references[column_NK]
+            if self.space == "cosine":  # as in the matrix: a zero row is sqrt(2) from any other
+                cosine_NK = (self.anchors[:, None] * chosen_NKD).sum(2)
+                squared_NK = cosine_NK.mul(-2.0).add(2.0).relu()
+            else:
+                squared_NK = (self.anchors[:, None] - chosen_NKD).square().sum(2)
+            return squared_NK if squared else _floored_root(squared_NK)
 
 
 @dataclass(frozen=True)
@@ -283,6 +362,7 @@ class _Relations:
     reference_labels: Tensor
     reference_ids: Tensor | None
     square: bool
+    own: bool  # the first N references are the anchors themselves
     allow_views: bool
     blocked: Tensor | None = None  # pairs that may not be positive
 
@@ -292,21 +372,13 @@ class _Relations:
 
     def without(self, blocked: Tensor) -> _Relations:
         merged = blocked if self.blocked is None else self.blocked | blocked
-        return _Relations(
-            self.labels,
-            self.ids,
-            self.reference_labels,
-            self.reference_ids,
-            self.square,
-            self.allow_views,
-            merged,
-        )
+        return replace(self, blocked=merged)
 
     @cached_property
     def itself(self) -> Tensor:
         rows, columns = self.shape
-        if self.square:
-            mask = torch.eye(rows, dtype=torch.bool, device=self.labels.device)
+        if self.own:
+            mask = torch.eye(rows, columns, dtype=torch.bool, device=self.labels.device)
         else:
             mask = torch.zeros(rows, columns, dtype=torch.bool, device=self.labels.device)
         if self.ids is not None and self.reference_ids is not None and not self.allow_views:
@@ -345,6 +417,19 @@ def _full_precision(tensor: Tensor) -> Iterator[None]:
     """Autocast off, gradient on: a value cached under `no_grad` would cut the loss's graph."""
     with torch.autocast(tensor.device.type, enabled=False), torch.enable_grad():
         yield
+
+
+def _floored_root(squared: Tensor) -> Tensor:
+    floor = SQUARED_FLOOR[squared.dtype]
+    # As clamp_min, whose gradient takes several times as long on the CPU.
+    return F.threshold(squared, floor, floor).sqrt_()
+
+
+def _joined(own: Tensor | None, others: Tensor | None) -> Tensor | None:
+    """A column of all references: of the anchors, of others, or of the anchors and then others."""
+    if own is None or others is None:
+        return others if own is None else own
+    return torch.cat([own, others.to(own)])
 
 
 def _raised(tensor: Tensor) -> Tensor:

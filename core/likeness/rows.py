@@ -133,7 +133,7 @@ def extreme(
         Column of shape (N,), 0 in a row without a mark; whether the row has a mark, shape (N,).
     """
     fill = -math.inf if farthest else math.inf
-    masked_NM = distance_NM.detach().masked_fill(~mask_NM, fill)
+    masked_NM = torch.where(mask_NM, distance_NM.detach(), fill)
     column_N = masked_NM.argmax(1) if farthest else masked_NM.argmin(1)
     return column_N, row_any(mask_NM)
 

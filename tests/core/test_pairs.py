@@ -311,3 +311,65 @@ def test_mistakes_are_named(changes: dict, message: str) -> None:
 def test_the_constructor_checks() -> None:
     with pytest.raises(UserError, match="labels must be of shape"):
         Pairs(torch.zeros(3, 2), torch.arange(4))
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_another_matrix_in_the_place_of_the_own(space: str) -> None:
+    pairs = Pairs(torch.randn(3, 2), torch.tensor([0, 0, 1]), space=space)
+    before = pairs.gram.clone()
+    other = torch.full((3, 3), 0.25, requires_grad=True)
+    view = pairs.with_matrix(other)
+    if space == "euclidean":
+        assert view.squared_distance is other
+        torch.testing.assert_close(view.distance, torch.full((3, 3), 0.5))
+    else:
+        assert view.gram is other
+    if space == "cosine":
+        assert view.cosine is other
+        torch.testing.assert_close(view.squared_distance, torch.full((3, 3), 1.5))
+    assert view.embeddings is pairs.embeddings
+    assert view.reference is pairs.reference
+    assert view.positive is pairs.positive
+    assert torch.equal(pairs.gram, before)
+    assert not view.detach().squared_distance.requires_grad
+    with pytest.raises(UserError, match=r"matrix must be of shape \(3, 3\), got \(2, 3\)"):
+        pairs.with_matrix(other[:2])
+
+
+# --- a few distances, read off the rows -----------------------------------------------------
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("space", ["euclidean", "cosine"])
+def test_a_few_distances_are_those_of_the_matrix(space, squared):
+    generator = torch.Generator().manual_seed(0)
+    x, past = (torch.randn(n, 5, generator=generator, dtype=torch.float64) for n in (6, 4))
+    x[2], past[1] = 0, x[3]  # a row without direction, and a duplicate
+    column = torch.randint(10, (6, 3), generator=generator)
+    column[3, 0] = 7  # the duplicate
+    found = []
+    for listed in (False, True):
+        leaf = x.clone().requires_grad_()
+        labels = torch.arange(10)
+        options = {"reference": past, "reference_labels": labels[6:], "and_batch": True}
+        pairs = Pairs(leaf, labels[:6], space=space, **options)
+        matrix = pairs.squared_distance if squared else pairs.distance
+        value = pairs.distance_to(column, squared=squared) if listed else matrix.gather(1, column)
+        weight = torch.linspace(1, 2, 18, dtype=torch.float64).view(6, 3)
+        found.append((value.detach(), torch.autograd.grad((value * weight).sum(), leaf)[0]))
+    torch.testing.assert_close(*(value for value, _ in found), rtol=1e-9, atol=1e-7)
+    torch.testing.assert_close(*(slope for _, slope in found), rtol=1e-6, atol=1e-6)
+
+
+def test_where_another_matrix_was_given_it_is_read():
+    x = torch.randn(4, 3)
+    column = torch.tensor([[1], [2], [3], [0]])
+    given = torch.arange(16.0).view(4, 4)
+    other = Pairs(x, torch.arange(4)).with_matrix(given)
+    assert torch.equal(other.distance_to(column, squared=True), given.gather(1, column))
+    leaf = x.clone().requires_grad_()
+    through = Pairs(leaf, torch.arange(4), space="cosine").through_matrix()
+    (slope,) = torch.autograd.grad(through.distance_to(column, squared=True).sum(), through.gram)
+    assert (slope != 0).sum() == 4
+    with pytest.raises(UserError, match="space must be euclidean or cosine where a distance"):
+        Pairs(x, torch.arange(4), space="dot").distance_to(column)

@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from likeness_apps.person_reid.archive.commands import Frames, embed, forget, index, match, search
+from likeness_apps.person_reid.archive.commands import (
+    Frames,
+    LegalBasis,
+    Purpose,
+    Retention,
+    embed,
+    forget,
+    index,
+    match,
+    search,
+)
 from likeness_apps.person_reid.tracklets.command import tracklets
 from likeness_apps.person_reid.withdrawn import acknowledging
 from likeness_apps.shell.commands import command
@@ -20,10 +30,12 @@ from likeness_apps.shell.grammar import (
     Model,
     Out,
     Quiet,
+    Tta,
     domain_of,
     inspect,
     train,
 )
+from likeness_apps.shell.transfer import Examples, Label, Licence, OutModel, distill
 
 Protocol = Annotated[
     str,
@@ -122,7 +134,11 @@ def score(
 ) -> None:
     """The same numbers and page without a model, from a table and its features.
 
+    With --protocol lfw or verification: pairs of images of the same person, and what `embed` wrote.
+
     Example: likeness APP score tracklets.csv features.npy --protocol mars-official --out results/a
+
+    Example: likeness APP score pairs.csv features.parquet --protocol verification --out results/p
     """
     from likeness_apps.person_reid.score import score as body
 
@@ -167,9 +183,45 @@ def compare(
     compare_results(first, second, out=out, seed=seed)
 
 
+@command
+def imprint(
+    context: typer.Context,
+    model: Model,
+    images: Examples,
+    label: Label,
+    out: OutModel,
+    purpose: Purpose = "",
+    legal_basis: LegalBasis = "",
+    retention: Retention = "",
+    licence: Licence = None,
+    tta: Tta = "one",
+    batch_size: Limit = 64,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Add a person to the class layer of a model, as a start for training on them.
+
+    The new row is the mean embedding of a person: biometric data, kept for a purpose and a time,
+    which card and provenance state. The model must have model.class_layer=cosine. To find people
+    again no model need be changed: `index` and `search` do that.
+
+    Example: likeness APP imprint runs/first FRAMES --label p17 --out models/second --purpose study
+    --legal-basis consent --retention 2031-08-31
+    """
+    from likeness_apps.person_reid.archive.statements import stated
+    from likeness_apps.shell.imprint import imprint as body
+
+    views: Any = tta
+    given = domain_of(context), model, images, out
+    facts = stated(purpose, legal_basis, retention).facts()
+    options: dict[str, Any] = {"batch_size": batch_size, "device": device, "quiet": quiet}
+    body(*given, label=label, licence=licence, tta=views, facts=facts, **options)
+
+
 _READING: Mapping[str, Callable[..., None]] = {
     "inspect": inspect,
     "train": train,
+    "distill": distill,
     "evaluate": evaluate,
     "embed": embed,
     "index": index,
@@ -182,6 +234,7 @@ OWN: Mapping[str, Callable[..., None]] = {
     "score": score,
     "explain-score": explain_score,
     "compare": compare,
+    "imprint": imprint,
     "tracklets": tracklets,
     "forget": forget,
 }

@@ -91,4 +91,5 @@ DOMAIN = Domain(
     tour=_tour,
     aim=_aim,
     sequences=True,
+    biometric=True,
 )

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from likeness.errors import require
 from likeness.search.space import Space
 from likeness_apps.person_reid.open_set import open_set_figures
 from likeness_apps.person_reid.protocols import protocol_named
@@ -22,6 +23,8 @@ from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.given import read_features
 from likeness_apps.shell.outputs import require_new
+from likeness_apps.shell.verify import SOURCES as VERIFICATION
+from likeness_apps.shell.verify import verify
 
 NO_MODEL = "features come without a model, and so without thresholds that other people fixed"
 
@@ -44,7 +47,8 @@ def score(
         truth: csv or parquet with label, camera, tracklet, role; see `tracklet_table`.
         features: a .npy of floats, one row per row of `truth`.
         out: a new or empty directory.
-        protocol: see `protocols.PROTOCOLS`.
+        protocol: see `protocols.PROTOCOLS`; or `lfw` and `verification`, of pairs of images: then
+            `truth` and `features` are those of `likeness_apps.shell.verify.verify`.
         space: how features are compared: cosine, euclidean or dot.
         re_rank: kinds of `reordering.KINDS`, reported beside the plain figures.
         quiet: no progress, no table.
@@ -55,6 +59,11 @@ def score(
     Raises:
         UserError: as `score_tracklets` and `require_kinds`, or if a file cannot be read.
     """
+    if protocol in VERIFICATION:
+        rule = f"left out for protocol {protocol}"
+        require(not re_rank, "re_rank", rule, list(re_rank))
+        asked = domain, truth, features, out
+        return verify(*asked, protocol=protocol, space=space, quiet=quiet)
     require_new(out)
     protocol_named(protocol)
     kinds = require_kinds(re_rank, space)

@@ -44,6 +44,7 @@ from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.finish import answer, require_finite
 from likeness_apps.shell.generated import TERMS, is_generated
 from likeness_apps.shell.setup import Setup
+from likeness_apps.shell.teacher import card_with, terms_with
 
 MONITORS = ("rank_1", "map")
 WITHIN = "cross-camera"  # how validation tracklets are ranked
@@ -173,6 +174,7 @@ def _save(domain: Domain, out: Path, setup: Setup, metrics: dict[str, Any]) -> d
     """The bundle, and what identifies it. It holds no embedding of anybody: they are biometric."""
     manifest, licence = setup.prepared.manifest, None
     licence = TERMS if is_generated(manifest.root) else domain.licences.get(manifest.layout)
+    licence = terms_with(setup.teacher, licence)
     provenance = collect_provenance(
         seed=setup.spec.seed, data_hash=setup.prepared.data_hash, data_licence=licence
     )
@@ -198,7 +200,7 @@ def _card(domain: Domain, setup: Setup, licence: str | None, verdicts: dict[str,
         f"{len(part)} frames"
         for name, part in parts.items()
     )
-    return Card(
+    card = Card(
         title=f"{domain.name}: {setup.spec.model.backbone}",
         intended_use=domain.card.intended_use,
         out_of_scope=domain.card.out_of_scope,
@@ -209,6 +211,7 @@ def _card(domain: Domain, setup: Setup, licence: str | None, verdicts: dict[str,
         limits=domain.card.limits,
         operating_point=_operating_point(verdicts),
     )
+    return card_with(setup.teacher, card)
 
 
 def _operating_point(verdicts: dict[str, Any]) -> str:

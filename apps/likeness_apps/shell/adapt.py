@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from likeness.errors import require
-from likeness.sampling.factory import ClassBalancedSpec, ClipsSpec
+from likeness.sampling.factory import ClassBalancedSpec, ClipsSpec, RepresentativesSpec
 from likeness.training.spec import RunSpec
 from likeness_apps.shell.console import say
 from likeness_apps.shell.data import Prepared
@@ -83,7 +83,7 @@ def _with_classes(spec: RunSpec, classes: int, *, quiet: bool) -> RunSpec:
     sampler = spec.sampler
     each = "clips_per_class" if isinstance(sampler, ClipsSpec) else "per_class"
     if (
-        not isinstance(sampler, ClassBalancedSpec | ClipsSpec)
+        not isinstance(sampler, ClassBalancedSpec | ClipsSpec | RepresentativesSpec)
         or sampler.classes_per_batch <= classes
     ):
         return spec

@@ -276,6 +276,8 @@ class Domain:
         absent: what a set knows of items of which it has no image, though it has a label (no face
             was found in a photograph, say): `path`, `label`, `split`, `group`, `status`, `reason`
             and what else it knows of them; None for a set without. See `coverage`.
+        biometric: embeddings of the field's images tell who somebody is; a finished run keeps none
+            beside its model.
         remarks_on: what checks shall tell of an image's pixels (height x width x bands); pictures
             with remarks are shown in no report.
     """
@@ -299,6 +301,7 @@ class Domain:
     screen_names: Callable[[Sequence[str]], list[str]] | None = None
     sequences: bool = False
     grey: bool = False
+    biometric: bool = False
     remarks_on: Callable[[np.ndarray], Sequence[Remark]] | None = None
     distributions: Distributions | None = None
     absent: Callable[[Manifest], pd.DataFrame | None] | None = None

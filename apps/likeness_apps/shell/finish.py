@@ -38,6 +38,7 @@ from likeness_apps.shell.results import predictions_table
 from likeness_apps.shell.setup import Setup, Split
 from likeness_apps.shell.subclasses import conclude_subclasses
 from likeness_apps.shell.tasks import OperatingPoint, Task, task_of
+from likeness_apps.shell.teacher import card_with, terms_with
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +166,7 @@ def finish(
     scope, told = _scope(known, held, space)
     metrics |= told
     licence = TERMS if is_generated(manifest.root) else domain.licences.get(manifest.layout)
+    licence = terms_with(setup.teacher, licence)
     provenance = collect_provenance(
         seed=spec.seed, data_hash=setup.prepared.data_hash, data_licence=licence
     )
@@ -229,7 +231,7 @@ def _card(domain: Domain, setup: Setup, licence: str | None, operating_point: st
     classes = setup.prepared.labels.classes
     counts = table["split"].value_counts()
     numbers = ", ".join(f"{counts.get(name, 0)} for {name}" for name in SPLITS)
-    return Card(
+    card = Card(
         title=f"{domain.name}: {len(classes)} classes, {setup.spec.model.backbone}",
         intended_use=domain.card.intended_use,
         out_of_scope=domain.card.out_of_scope,
@@ -240,3 +242,4 @@ def _card(domain: Domain, setup: Setup, licence: str | None, operating_point: st
         limits=domain.card.limits,
         operating_point=operating_point,
     )
+    return card_with(setup.teacher, card)

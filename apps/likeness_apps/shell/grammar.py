@@ -198,13 +198,18 @@ def evaluate(
 @command
 def score(
     context: typer.Context,
-    truth: Annotated[Path, typer.Argument(help="Table: path and label (csv or parquet).")],
+    truth: Annotated[
+        Path, typer.Argument(help="Table: path and label (csv or parquet); or pairs, see below.")
+    ],
     predictions: Annotated[
         Path, typer.Argument(help="Table of labels or class columns, or a .npy of features.")
     ],
     out: Out,
     protocol: Annotated[
-        str | None, typer.Option(help="The published split that was scored; `train` names them.")
+        str | None,
+        typer.Option(
+            help="The published split that was scored (`train` names them), lfw or verification."
+        ),
     ] = None,
     fold: Annotated[
         int | None, typer.Option(min=1, help="The fold that was tested, for `pool`.")
@@ -216,7 +221,13 @@ def score(
 ) -> None:
     """The same numbers without a model, from two tables or from features.
 
+    Pairs, "are these of the same?": --protocol verification takes a table with first, second, same
+    and maybe fold and group; --protocol lfw the pairs.txt of Labeled Faces in the Wild. Both take
+    what `embed` wrote.
+
     Example: likeness APP score truth.csv predictions.csv --out results/other
+
+    Example: likeness APP score pairs.txt features.parquet --protocol lfw --out results/lfw
     """
     from likeness_apps.shell.score import score as body
 
@@ -378,7 +389,10 @@ def add_commands(
         context.obj = domain
 
     remember.__doc__ = app.info.help
-    shared = {body.__name__: body for body in SHARED if body.__name__ not in without}
+    from likeness_apps.shell.transfer import TRANSFER  # which takes its options from here
+
+    bodies = (*SHARED, *TRANSFER)
+    shared = {body.__name__: body for body in bodies if body.__name__ not in without}
     for name, body in (shared | dict(own or {})).items():
         app.command(name=name, help=_help(body, domain))(body)
 

@@ -37,6 +37,8 @@ from likeness_apps.shell.protocols import stated_score
 from likeness_apps.shell.results import predictions_table, write_results
 from likeness_apps.shell.screening import screened_rows
 from likeness_apps.shell.tasks import task_of
+from likeness_apps.shell.verify import SOURCES as VERIFICATION
+from likeness_apps.shell.verify import verify
 
 
 def score(
@@ -63,7 +65,9 @@ def score(
             several labels per image all of at least 0.5); or a .npy of features in the row order
             of `truth`.
         out: a new or empty directory for metrics.json and predictions.csv.
-        protocol: a named protocol of the domain, written into the result.
+        protocol: a named protocol of the domain, written into the result; or `lfw` and
+            `verification`, of pairs of images: then `truth` and `predictions` are the pairs and the
+            features of `verify.verify`.
         fold: the fold that was tested, written into the result, for `pool`.
         multilabel: an image may have several labels; a table with `labels` says so itself.
         quiet: no table.
@@ -75,6 +79,11 @@ def score(
         UserError: if a name is missing, occurs twice or has no prediction, a probability is outside
             [0, 1], or the features do not fit the table.
     """
+    if protocol in VERIFICATION:
+        rule = f"left out for protocol {protocol}"
+        require(fold is None, "fold", rule, fold)
+        require(not multilabel, "multilabel", rule, True)
+        return verify(domain, truth, predictions, out, protocol=protocol, quiet=quiet)
     stated = stated_score(domain, protocol, fold)
     require_new(out)
     multilabel = multilabel or (truth.is_file() and tells_several(truth))

@@ -17,7 +17,7 @@ from likeness.data.statistics import band_statistics, scale_of
 from likeness.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from likeness.errors import require
 from likeness.losses.soft_targets import check_distributions
-from likeness.models import EMBEDDING, Embedder, build_embedder
+from likeness.models import Embedder, build_embedder
 from likeness.objective import Objective, build_objective
 from likeness.sampling import BatchPlan, build_plan
 from likeness.training.spec import RunSpec
@@ -25,12 +25,13 @@ from likeness.training.start import Start, load_start, take_weights
 from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.data import Prepared
 from likeness_apps.shell.domain import Distributions
+from likeness_apps.shell.teacher import Teacher
 
 GIB = 2**30
 
 
 # What a table may know of an image beside its label -> what losses and batch plans call it.
-COLUMNS = {"group": "group", "camera": "camera", "tracklet": "sequence"}
+COLUMNS = {"group": "group", "camera": "camera", "modality": "modality", "tracklet": "sequence"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,8 @@ class Setup:
     """Everything that a run is made of before its first step; splits are `train` and `val`.
 
     `distributions_NC` is what annotators said of the training images, where the run learns from it;
-    `started_from` the id of the model whose network the run starts from, or None.
+    `started_from` the id of the model whose network the run starts from, or None; `teacher` the
+    model that it is distilled from, or None.
     """
 
     spec: RunSpec
@@ -64,12 +66,17 @@ class Setup:
     splits: dict[str, Split]
     distributions_NC: np.ndarray | None = None
     started_from: str | None = None
+    teacher: Teacher | None = None
 
     @property
     def origin(self) -> dict[str, str]:
-        """What the model's provenance says of its beginnings: data layout, model started from."""
+        """What the model's provenance says of its beginnings: data layout, models it came from."""
         origin = {"layout": self.prepared.manifest.layout}
-        return origin if self.started_from is None else origin | {"started_from": self.started_from}
+        if self.started_from is not None:
+            origin["started_from"] = self.started_from
+        if self.teacher is not None:
+            origin["distilled_from"] = self.teacher.model_id
+        return origin
 
     @property
     def run_hash(self) -> str:
@@ -108,8 +115,8 @@ def set_up(
         say(f"starts from the model {start.model_id}{rest}", quiet=quiet)
     objective = build_objective(
         spec.objective,
-        num_classes=count,
-        dims={EMBEDDING: embedder.embedding_dim},
+        num_classes=count if spec.pseudo_labels is None else spec.pseudo_labels.clusters,
+        dims=embedder.head_lengths,
         class_counts=labels.counts(targets) if said_NC is None else said_NC.sum(axis=0).tolist(),
         images=len(targets),
         multilabel=labels.multilabel,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,13 +13,13 @@ import yaml
 
 from likeness.config import parse
 from likeness.data.manifest import SPLITS
-from likeness.errors import UserError
+from likeness.errors import UserError, require
 from likeness.files import atomic_path, write_text
 from likeness.image_size import in_words
 from likeness.provenance import read_provenance, resolve_model
 from likeness.training.checkpoint import has_checkpoint
+from likeness.training.data import TrainingData
 from likeness.training.loop import FitResult, fit
-from likeness.training.run import TrainingData
 from likeness.training.spec import RunSpec
 from likeness_apps.shell import configs
 from likeness_apps.shell.adapt import adapt, fit_warmup
@@ -30,6 +31,13 @@ from likeness_apps.shell.labelled import Labelled
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.screening import screened
 from likeness_apps.shell.setup import Setup, set_up
+from likeness_apps.shell.teacher import (
+    CACHE,
+    Teacher,
+    load_teacher,
+    taught_embeddings,
+    with_distillation,
+)
 
 
 def train(
@@ -42,9 +50,10 @@ def train(
     resume: bool = False,
     tensorboard: bool = False,
     include_images: bool = False,
+    teacher: Path | None = None,
     quiet: bool = False,
 ) -> Path:
-    """Train, measure on validation, and write the run.
+    """Train, measure on validation, and write the run; with a teacher that is `distill`.
 
     Args:
         domain: the application.
@@ -55,6 +64,7 @@ def train(
         resume: continue a stopped run.
         tensorboard: log there too.
         include_images: put small pictures into report.html.
+        teacher: a bundle or a run whose embeddings are learned from.
         quiet: no progress, no table.
 
     Returns:
@@ -70,18 +80,24 @@ def train(
         say(f"Several labels per image: --config {fitting}", quiet=quiet)
     raw = configs.load(domain.folder, config or fitting or domain.default_config, changes)
     raw = fit_warmup(raw, config=config, changes=changes, quiet=quiet)
+    source = None if teacher is None else load_teacher(teacher)
+    raw = raw if source is None else with_distillation(raw, quiet=quiet)
     spec = parse(RunSpec, raw)
+    _require_teacher(spec, source)
     aim = Labelled() if domain.aim is None else domain.aim()
     aim.require_fit(domain, spec, manifest)
     prepared = aim.prepare(domain, manifest, spec, quiet=quiet)
     spec = adapt(spec, prepared, raw=raw, config=config, changes=changes, quiet=quiet)
     _show_start(prepared, spec, quiet=quiet)
     setup = set_up(spec, prepared, quiet=quiet, distributions=domain.distributions)
+    setup = replace(setup, teacher=source)
     if not has_checkpoint(out / "checkpoints"):  # `fit` may still refuse to resume with these
         _write_inputs(out, setup)
     result = _fit(out, setup, aim, resume=resume, tensorboard=tensorboard, quiet=quiet)
     if not (result.already_finished and _is_whole(out)):
         aim.conclude(domain, out, setup, result, include_images=include_images, quiet=quiet)
+    if domain.biometric:
+        (out / CACHE).unlink(missing_ok=True)
     say(f"{out / 'model'}: the model;  {out / 'report.html'}: the report", quiet=quiet)
     if (prepared.splits["split"] == "test").any():
         _show_next(domain, "evaluate", out, data, "--out", f"{out}-test", quiet=quiet)
@@ -92,6 +108,13 @@ def _require_place(out: Path, *, resume: bool) -> None:
     """A new directory or, with `resume`, a run: nothing else is written into."""
     if not (resume and (out / "config.yaml").is_file()):
         require_new(out, "a new directory, or a run together with --resume")
+
+
+def _require_teacher(spec: RunSpec, teacher: Teacher | None) -> None:
+    """A teacher that the configuration speaks of must be there."""
+    names = [term.loss.name for term in spec.objective.distillation]
+    rule = "empty without a teacher, whom `distill` names"
+    require(teacher is not None or not names, "objective.distillation", rule, names)
 
 
 def _is_whole(out: Path) -> bool:
@@ -116,6 +139,9 @@ def _fit(
     out: Path, setup: Setup, aim: Aim, *, resume: bool, tensorboard: bool, quiet: bool
 ) -> FitResult:
     training, said_NC = setup.splits["train"], setup.distributions_NC
+    taught_NT = None
+    if setup.teacher is not None:
+        taught_NT = taught_embeddings(setup.teacher, setup, out, quiet=quiet)
     return fit(
         out,
         setup.spec,
@@ -128,6 +154,7 @@ def _fit(
             columns={name: torch.from_numpy(codes) for name, codes in training.columns.items()},
             hash=setup.run_hash,
             targets=None if said_NC is None else torch.from_numpy(said_NC),
+            teacher=taught_NT,
         ),
         setup.plan,
         partial(aim.validate, setup),

@@ -39,7 +39,7 @@ _AT_K: dict[str, Callable[[RelevantRanks, int], np.ndarray]] = {
     "example_f1": graded.example_f1_at,
     "exact_recall": graded.exact_recall_at,
 }
-_WHOLE = ("r_precision", "map@r", "map", "anmrr")
+_WHOLE = ("r_precision", "map@r", "ndcg@r", "map", "map_interpolated", "anmrr")
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ def retrieval(
         gallery_GD: embeddings; None: leave-one-out, the queries ask each other.
         gallery_labels: as `query_labels`; None exactly if the gallery is.
         metrics: any of "recall@K", "precision@K", "ndcg@K" with a number K, "r_precision",
-            "map@r", "map" (full ranking, step-wise), "anmrr", see `evaluation.ranking`; and, meant
-            for label tables, "acg@K", "wap@K", "ap@K", "ap_min@K", "exact_recall@K",
-            "example_accuracy@K", "example_precision@K", "example_recall@K", "example_f1@K", see
-            `evaluation.graded`.
+            "map@r", "ndcg@r" (of classes), "map" (full ranking, step-wise), "map_interpolated",
+            "anmrr", see `evaluation.ranking`; and, meant for label tables, "acg@K", "wap@K",
+            "ap@K", "ap_min@K", "exact_recall@K", "example_accuracy@K", "example_precision@K",
+            "example_recall@K", "example_f1@K", see `evaluation.graded`.
         space: how to compare, see `search.exact.nearest`.
         exclude: (query keys, gallery keys) of equal key are never ranked, see `nearest`. An
             excluded row is neither relevant nor in anybody's way.
@@ -166,7 +166,8 @@ def _count(search: ExactSearch, relevance: Relevance) -> tuple[np.ndarray, np.nd
 def _depth(wanted: list[_Metric], relevant_Q: np.ndarray, candidates: int) -> int | None:
     """How many neighbours to look at; None: the places of all relevant items are needed."""
     largest = int(relevant_Q.max(initial=0))
-    needs = {"r_precision": largest, "map@r": largest, "anmrr": 2 * largest, "map": candidates}
+    needs = dict.fromkeys(("r_precision", "map@r", "ndcg@r"), largest) | {"anmrr": 2 * largest}
+    needs |= dict.fromkeys(("map", "map_interpolated"), candidates)
     depth = max(metric.k or needs[metric.kind] for metric in wanted)
     # Beyond about an eighth of the gallery counting is cheaper than selecting.
     return max(1, depth) if depth <= candidates // 8 else None
@@ -217,7 +218,9 @@ def _measure(
     whole = {
         "r_precision": ranking.r_precision,
         "map@r": ranking.map_at_r,
+        "ndcg@r": ranking.ndcg_at_r,
         "map": ranking.average_precision,
+        "map_interpolated": ranking.interpolated_precision,
     }
     return whole[metric.kind](ranks)
 

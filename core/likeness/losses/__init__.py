@@ -1,5 +1,6 @@
 """Losses: pure functions on a batch's matrices, and thin modules on top."""
 
+from likeness.losses.angular import AngularLoss
 from likeness.losses.arcface import ArcFaceLoss
 from likeness.losses.base import BatchLoss, Loss, LossTerms, PairLoss
 from likeness.losses.centre import CentreLoss, CentreStructuredLoss
@@ -20,6 +21,7 @@ from likeness.losses.gaussian import GaussianStructuredLoss
 from likeness.losses.lifted import GeneralisedLiftedLoss, LiftedStructuredLoss
 from likeness.losses.margin import MarginLoss
 from likeness.losses.margin_discriminate import MarginDiscriminateLoss
+from likeness.losses.modality_triplets import ModalityTripletLoss
 from likeness.losses.multi_proxies_anchor import MultiProxiesAnchorLoss
 from likeness.losses.multi_similarity import MultiSimilarityLoss
 from likeness.losses.n_pair import NPairLoss
@@ -31,6 +33,7 @@ from likeness.losses.proxy_anchor import ProxyAnchorLoss
 from likeness.losses.proxy_base import ProxyLoss
 from likeness.losses.proxy_nca import ProxyNCALoss
 from likeness.losses.ranked_list import RankedListLoss
+from likeness.losses.self_paced import SelfPacedLoss
 from likeness.losses.smooth_ap import SmoothAPLoss
 from likeness.losses.specs import LossSpec
 from likeness.losses.supcon import SupConLoss
@@ -38,6 +41,7 @@ from likeness.losses.triplet import BatchHardTripletLoss, SemiHardTripletLoss, T
 from likeness.losses.weighted_contrastive import WeightedContrastiveLoss
 
 __all__ = [
+    "AngularLoss",
     "ArcFaceLoss",
     "BatchHardTripletLoss",
     "BatchLoss",
@@ -57,6 +61,7 @@ __all__ = [
     "LossTerms",
     "MarginDiscriminateLoss",
     "MarginLoss",
+    "ModalityTripletLoss",
     "MultiLabelClassificationLoss",
     "MultiProxiesAnchorLoss",
     "MultiSimilarityLoss",
@@ -70,6 +75,7 @@ __all__ = [
     "ProxyLoss",
     "ProxyNCALoss",
     "RankedListLoss",
+    "SelfPacedLoss",
     "SemiHardTripletLoss",
     "SmoothAPLoss",
     "SupConLoss",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from likeness.batch import Batch
 from likeness.errors import UserError, require
 from likeness.pairs import Pairs, Space
-from likeness.rows import marked
+from likeness.rows import as_float, marked
 from likeness.selection import AnySelection, Selection, Triplets, everything, restrict
 
 Reduction = Literal["active", "all"]
@@ -62,6 +62,8 @@ class PairLoss(nn.Module):
     state of its own overrides `needs_class_means`, `imprint` and `after_step`.
 
     Attributes:
+        columns: of the batch, that a run with this loss must know.
+        reads_references: whether anchors may meet samples outside the batch (of a memory).
         allow_views: whether two draws of one picture are a positive pair; otherwise they are the
             same sample, which no pair is made of.
 
@@ -74,6 +76,8 @@ class PairLoss(nn.Module):
 
     spaces: ClassVar[tuple[Space, ...]] = ("euclidean", "cosine")
     reads: ClassVar[frozenset[str]] = frozenset({"dense"})
+    reads_references: ClassVar[bool] = True
+    columns: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, space: Space | None = None) -> None:
         super().__init__()
@@ -226,10 +230,13 @@ def masked_logsumexp(
 ) -> Float[Tensor, " N"]:
     """Row-wise log-sum-exp over the mask; a very negative finite number for an empty row.
 
-    Finite instead of -inf, so that neither `logaddexp` nor its gradient meets inf - inf.
+    Finite instead of -inf, so that neither `logaddexp` nor its gradient meets inf - inf. It is
+    added and not filled in, for a sum costs its backward pass nothing: what is outside the mask has
+    no part in the softmax. (An empty row has only such; whoever reads it gives it no weight.)
     """
     lowest = torch.finfo(values_NM.dtype).min / 4
-    return torch.logsumexp(values_NM.masked_fill(~mask_NM, lowest), dim=1)
+    outside_NM = as_float(~mask_NM, values_NM.dtype)
+    return torch.logsumexp(torch.add(values_NM, outside_NM, alpha=lowest), dim=1)
 
 
 def weighted_logsumexp(values_NM: Float[Tensor, "N M"], weights_NM: Tensor) -> Float[Tensor, " N"]:

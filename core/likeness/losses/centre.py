@@ -193,6 +193,7 @@ class CentreLoss(PairLoss):
     """
 
     spaces: ClassVar[tuple[Space, ...]] = ("euclidean", "cosine")
+    reads_references: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -59,8 +59,13 @@ def cross_entropy(
             confidence_N = confidence_weights(raised_NC, labels_N, confidence_sigma)
             cost_N, share_N = cost_N * confidence_N, share_N * confidence_N
         per_anchor_N = cost_N / floored(share_N.sum())
-        wrong_N = raised_NC.detach().argmax(1) != labels_N
+        wrong_N = beaten(raised_NC.detach(), labels_N)
         return LossTerms(per_anchor_N.sum(), per_anchor_N, share_N > 0, wrong_N.sum())
+
+
+def beaten(logits_NC: Float[Tensor, "N C"], labels_N: Int[Tensor, " N"]) -> Bool[Tensor, " N"]:
+    """Whether another class has a larger logit than the sample's own; faster than an argmax."""
+    return logits_NC.amax(1) > logits_NC.gather(1, labels_N[:, None])[:, 0]
 
 
 def confidence_weights(
@@ -116,7 +121,7 @@ def focal(
         cost_N = (gamma * log_rest_N).exp() * entropy_N
         share_N = torch.ones_like(cost_N) if weight_C is None else weight_C.to(cost_N)[labels_N]
         per_anchor_N = cost_N * share_N / floored(share_N.sum())
-        wrong_N = raised_NC.detach().argmax(1) != labels_N
+        wrong_N = beaten(raised_NC.detach(), labels_N)
         return LossTerms(per_anchor_N.sum(), per_anchor_N, share_N > 0, wrong_N.sum())
 
 
@@ -212,7 +217,7 @@ class ClassificationLoss(nn.Module):
 
 
 class FocalLoss(ClassificationLoss):
-    """Focal loss on a head's logits; see `focal`.
+    """Focal loss on a head's logits (Lin et al., ICCV 2017); see `focal`.
 
     Args:
         gamma: >= 0; the paper's best was 2.

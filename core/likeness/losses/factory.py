@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from likeness.config import Spec
 from likeness.errors import require
+from likeness.losses.angular import AngularLoss
 from likeness.losses.arcface import ArcFaceLoss
 from likeness.losses.base import PairLoss
 from likeness.losses.centre import CentreLoss, CentreStructuredLoss
@@ -26,6 +27,7 @@ from likeness.losses.gaussian import GaussianStructuredLoss
 from likeness.losses.lifted import GeneralisedLiftedLoss, LiftedStructuredLoss
 from likeness.losses.margin import MarginLoss
 from likeness.losses.margin_discriminate import MarginDiscriminateLoss
+from likeness.losses.modality_triplets import ModalityTripletLoss
 from likeness.losses.multi_proxies_anchor import MultiProxiesAnchorLoss
 from likeness.losses.multi_similarity import MultiSimilarityLoss
 from likeness.losses.n_pair import NPairLoss
@@ -36,9 +38,11 @@ from likeness.losses.pair_weighting import PairWeightingLoss
 from likeness.losses.proxy_anchor import ProxyAnchorLoss
 from likeness.losses.proxy_nca import ProxyNCALoss
 from likeness.losses.ranked_list import RankedListLoss
+from likeness.losses.self_paced import SelfPacedLoss
 from likeness.losses.smooth_ap import SmoothAPLoss
 from likeness.losses.soft_targets import LEAST_SHARE, MultiTargetLoss, SoftTargetLoss, Targets
 from likeness.losses.specs import (
+    AngularSpec,
     ArcFaceSpec,
     BatchHardTripletSpec,
     CentreSpec,
@@ -52,6 +56,7 @@ from likeness.losses.specs import (
     LossSpec,
     MarginDiscriminateSpec,
     MarginSpec,
+    ModalityTripletSpec,
     MultiProxiesAnchorSpec,
     MultiSimilaritySpec,
     NCASpec,
@@ -62,6 +67,7 @@ from likeness.losses.specs import (
     ProxyAnchorSpec,
     ProxyNCASpec,
     RankedListSpec,
+    SelfPacedLossSpec,
     SemiHardTripletSpec,
     SmoothAPSpec,
     SupConSpec,
@@ -146,6 +152,7 @@ _FREE: dict[type[Spec], type[PairLoss]] = {
     TripletSpec: TripletLoss,
     BatchHardTripletSpec: BatchHardTripletLoss,
     SemiHardTripletSpec: SemiHardTripletLoss,
+    ModalityTripletSpec: ModalityTripletLoss,
     LiftedStructuredSpec: LiftedStructuredLoss,
     GeneralisedLiftedSpec: GeneralisedLiftedLoss,
     SupConSpec: SupConLoss,
@@ -154,11 +161,13 @@ _FREE: dict[type[Spec], type[PairLoss]] = {
     MultiSimilaritySpec: MultiSimilarityLoss,
     CircleSpec: CircleLoss,
     NPairSpec: NPairLoss,
+    AngularSpec: AngularLoss,
     ContrastiveBayesianSpec: ContrastiveBayesianLoss,
     MarginDiscriminateSpec: MarginDiscriminateLoss,
     SmoothAPSpec: SmoothAPLoss,
     RankedListSpec: RankedListLoss,
     PairWeightingSpec: PairWeightingLoss,
+    SelfPacedLossSpec: SelfPacedLoss,
 }
 _PER_CLASS: dict[type[Spec], Callable[..., PairLoss]] = {
     CentreSpec: CentreLoss,

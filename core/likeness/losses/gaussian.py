@@ -56,6 +56,7 @@ class GaussianStructuredLoss(PairLoss):
 
     spaces: ClassVar[tuple[Space, ...]] = ("euclidean",)
     reads: ClassVar[frozenset[str]] = frozenset()
+    reads_references: ClassVar[bool] = False
     running_CD: Tensor
     seen_C: Tensor
 

@@ -68,6 +68,8 @@ class NPairLoss(PairLoss):
     def on_dense(self, pairs: Pairs, selection: Selection) -> LossTerms:
         """The cross-entropy of `supervised_contrastive` on inner products, and the penalty."""
         terms = supervised_contrastive(pairs.gram, *selection)
+        if not self.norm_weight:
+            return terms
         chosen = marked(selection.positive_NM)
         norms_N = mean_squared_norms(pairs.embeddings, pairs.reference, chosen)
         per_anchor_N = terms.per_anchor + self.norm_weight * norms_N

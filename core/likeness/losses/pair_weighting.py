@@ -43,7 +43,7 @@ def pair_weights(loss: PairLoss, pairs: Pairs, selection: Selection | None = Non
             reference=None if seen.is_square else seen.reference,
             reference_labels=None if seen.is_square else seen.reference_labels,
             space=seen.space,
-        )
+        ).through_matrix()
         if not len(fresh.embeddings) or not len(fresh.reference):
             empty_NM = torch.zeros_like(seen.positive, dtype=seen.embeddings.dtype)
             return Selection(empty_NM, empty_NM)

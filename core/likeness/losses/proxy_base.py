@@ -14,6 +14,7 @@ from torch import Tensor
 from likeness.batch import Batch
 from likeness.errors import UserError, require
 from likeness.losses.base import LossTerms, PairLoss, check_classes
+from likeness.losses.classification import beaten
 from likeness.pairs import Pairs, Space, project
 from likeness.proxies import ProxyBank
 from likeness.selection import AnySelection
@@ -51,6 +52,7 @@ class ProxyLoss(PairLoss):
 
     spaces: ClassVar[tuple[Space, ...]] = ("cosine",)
     reads: ClassVar[frozenset[str]] = frozenset()
+    reads_references: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -130,5 +132,5 @@ def own_class(labels_N: Int[Tensor, " N"], num_classes: int) -> Bool[Tensor, "N 
 
 
 def misplaced(similarity_NC: Float[Tensor, "N C"], labels_N: Int[Tensor, " N"]) -> Tensor:
-    """How many samples are most similar to a class that is not their own; int64 scalar."""
-    return (similarity_NC.detach().argmax(1) != labels_N).sum()
+    """How many samples are more similar to a class that is not their own; int64 scalar."""
+    return beaten(similarity_NC.detach(), labels_N).sum()

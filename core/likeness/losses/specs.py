@@ -12,9 +12,11 @@ from likeness.losses.base import Reduction
 from likeness.losses.centre import Between, CentreMode
 from likeness.losses.contrastive_bayesian import BayesianForm, VarianceCentre, VarianceReduction
 from likeness.losses.margin import Boundary
+from likeness.losses.modality_triplets import KINDS, ModalityVariant, TripletKind
 from likeness.losses.multi_proxies_anchor import MPAGradient
 from likeness.losses.proxy_base import ProxyStart
 from likeness.losses.proxy_nca import ProxyNCAVariant
+from likeness.losses.self_paced import SelfPacedForm
 from likeness.losses.triplet import Variant
 from likeness.losses.weighted_contrastive import WeightedVariant
 
@@ -60,6 +62,19 @@ class BatchHardTripletSpec(Spec):
     variant: Variant = "hinge"
     squared: bool = False
     reduction: Reduction = "all"
+    space: MetricSpace = "cosine"
+
+
+class ModalityTripletSpec(Spec):
+    """See `ModalityTripletLoss`."""
+
+    name: Literal["modality_triplets"] = "modality_triplets"
+    margin: float = Field(0.2, ge=0)
+    variant: ModalityVariant = "weighted"
+    kinds: tuple[TripletKind, ...] = Field(KINDS, min_length=1)
+    sharpness: float = Field(20.0, gt=0)
+    least_gradient: float = Field(0.1, gt=0, le=1)
+    detach_weight: bool = True
     space: MetricSpace = "cosine"
 
 
@@ -238,6 +253,15 @@ class NPairSpec(Spec):
     space: Literal["dot"] = "dot"
 
 
+class AngularSpec(Spec):
+    """See `AngularLoss`."""
+
+    name: Literal["angular"] = "angular"
+    alpha: float = Field(45.0, gt=0, lt=90)
+    norm_weight: float = Field(5e-4, ge=0)
+    space: Literal["dot", "cosine"] = "dot"
+
+
 class ContrastiveBayesianSpec(Spec):
     """See `ContrastiveBayesianLoss`."""
 
@@ -298,6 +322,17 @@ class RankedListSpec(Spec):
     space: MetricSpace = "cosine"
 
 
+class SelfPacedLossSpec(Spec):
+    """See `SelfPacedLoss`."""
+
+    name: Literal["self_paced"] = "self_paced"
+    form: SelfPacedForm = "mean"
+    alpha: float = Field(2.0, gt=0)
+    beta: float = Field(40.0, gt=0)
+    base: float = Field(0.5, ge=-1, le=1)
+    space: Literal["cosine"] = "cosine"
+
+
 class PairWeightingSpec(Spec):
     """See `PairWeightingLoss`; the miner `general_pair_weighting` gives it its weights."""
 
@@ -311,6 +346,7 @@ AnyLossSpec = (
     | TripletSpec
     | BatchHardTripletSpec
     | SemiHardTripletSpec
+    | ModalityTripletSpec
     | LiftedStructuredSpec
     | GeneralisedLiftedSpec
     | CentreSpec
@@ -327,11 +363,13 @@ AnyLossSpec = (
     | MultiSimilaritySpec
     | CircleSpec
     | NPairSpec
+    | AngularSpec
     | ContrastiveBayesianSpec
     | MarginSpec
     | MarginDiscriminateSpec
     | SmoothAPSpec
     | RankedListSpec
     | PairWeightingSpec
+    | SelfPacedLossSpec
 )
 LossSpec = Annotated[AnyLossSpec, Field(discriminator="name")]

@@ -9,7 +9,7 @@ import math
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -108,27 +108,35 @@ def listed_triplets(
     return _reduce(gap_T, weight_T, anchor_T, len(distance_NM), margin, "hinge", reduction)
 
 
+def hardest(
+    distance_NM: Float[Tensor, "N M"], positive_NM: Tensor, negative_NM: Tensor
+) -> tuple[Int[Tensor, "N two"], Tensor]:
+    """Each anchor's farthest positive and nearest negative (Hermans et al. 2017).
+
+    A pair of zero weight is no candidate.
+
+    Returns:
+        The columns of both, shape (N, 2), and the weight of the triplet, positive[a, p] *
+        negative[a, n], shape (N,); 0 where an anchor has not both.
+    """
+    positive_N, has_positive_N = extreme(distance_NM, marked(positive_NM), farthest=True)
+    negative_N, has_negative_N = extreme(distance_NM, marked(negative_NM), farthest=False)
+    both_N2 = torch.stack([positive_N, negative_N], 1)
+    weight_N = positive_NM.gather(1, both_N2[:, :1]) * negative_NM.gather(1, both_N2[:, 1:])
+    return both_N2, weight_N[:, 0] * (has_positive_N & has_negative_N)
+
+
 def batch_hard(
-    distance_NM: Float[Tensor, "N M"],
-    positive_NM: Tensor,
-    negative_NM: Tensor,
+    distance_N2: Float[Tensor, "N two"],
+    weight_N: Tensor,
     *,
     margin: float,
     variant: Variant,
     reduction: Reduction,
 ) -> LossTerms:
-    """Each anchor with its farthest positive and its nearest negative (Hermans et al. 2017).
-
-    A pair of zero weight is no candidate; a triplet weighs positive[a, p] * negative[a, n].
-    """
-    positive_N, has_positive_N = extreme(distance_NM, marked(positive_NM), farthest=True)
-    negative_N, has_negative_N = extreme(distance_NM, marked(negative_NM), farthest=False)
-    both_N2 = torch.stack([positive_N, negative_N], 1)
-    to_positive_N, to_negative_N = distance_NM.gather(1, both_N2).unbind(1)
-    weight_N = positive_NM.gather(1, both_N2[:, :1]) * negative_NM.gather(1, both_N2[:, 1:])
-    weight_N = weight_N[:, 0] * (has_positive_N & has_negative_N)
-    anchor_N = torch.arange(len(distance_NM), device=distance_NM.device)
-    gap_N = to_positive_N - to_negative_N
+    """The cost of one triplet for each anchor, from its distances to positive and negative."""
+    anchor_N = torch.arange(len(weight_N), device=weight_N.device)
+    gap_N = distance_N2[:, 0] - distance_N2[:, 1]
     return _reduce(gap_N, weight_N, anchor_N, len(anchor_N), margin, variant, reduction)
 
 
@@ -231,10 +239,11 @@ class BatchHardTripletLoss(PairLoss):
         self.squared, self.reduction = squared, reduction
 
     def on_dense(self, pairs: Pairs, selection: Selection) -> LossTerms:
-        """See `batch_hard`."""
+        """See `hardest` and `batch_hard`; the gradient never meets the whole matrix."""
+        column_N2, weight_N = hardest(pairs.detach().squared_distance, *selection)
         return batch_hard(
-            _distance(pairs, self.squared),
-            *selection,
+            pairs.distance_to(column_N2, squared=self.squared),
+            weight_N,
             margin=self.margin,
             variant=self.variant,
             reduction=self.reduction,

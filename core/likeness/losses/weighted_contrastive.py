@@ -31,10 +31,11 @@ class WeightedContrastiveLoss(PairLoss):
         L = (1 - negative_share) L_P + negative_share L_N
 
     The base loss and the weights come from the authors' poster, the sum and the defaults from a
-    third-party port. The weights w are whatever the selection says (`online_soft_mining`,
-    `class_aware_attention`, both, any other); without one every pair weighs the same. They are
-    constants unless their miner is `differentiable`, as all weights of the port are. A side without
-    pairs, or whose weights are all zero, is an exact zero. Sums of weights are floored at 1e-12.
+    third-party port (UNCONFIRMED). The weights w are whatever the selection says
+    (`online_soft_mining`, `class_aware_attention`, both, any other); without one every pair weighs
+    the same. They are constants unless their miner is `differentiable`, as all weights of the port
+    are. A side without pairs, or whose weights are all zero, is an exact zero. Sums of weights are
+    floored at 1e-12.
 
     `variant="caffe"` trains as the official code does, which differs in two ways:
 

@@ -16,7 +16,9 @@ from likeness.mining.factory import (
     NPairsMinerSpec,
     OnlineSoftMinerSpec,
     RandomMinerSpec,
+    SelfPacedMinerSpec,
     SemiHardMinerSpec,
+    WithRepresentativeMinerSpec,
     build_miner,
     check_combination,
 )
@@ -25,7 +27,9 @@ from likeness.mining.hard import batch_hard, semi_hard
 from likeness.mining.informative import informative_triplets, random_triplets
 from likeness.mining.multi_similarity import multi_similarity_pairs
 from likeness.mining.n_pairs import n_pairs
+from likeness.mining.self_paced import self_paced
 from likeness.mining.soft import class_aware_attention, online_soft_mining
+from likeness.mining.with_representative import with_representative
 
 __all__ = [
     "BatchHardMinerSpec",
@@ -40,7 +44,9 @@ __all__ = [
     "NPairsMinerSpec",
     "OnlineSoftMinerSpec",
     "RandomMinerSpec",
+    "SelfPacedMinerSpec",
     "SemiHardMinerSpec",
+    "WithRepresentativeMinerSpec",
     "batch_hard",
     "build_miner",
     "check_combination",
@@ -54,5 +60,7 @@ __all__ = [
     "n_pairs",
     "online_soft_mining",
     "random_triplets",
+    "self_paced",
     "semi_hard",
+    "with_representative",
 ]

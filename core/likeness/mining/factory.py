@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from likeness.config import Spec
 from likeness.errors import UserError, require
 from likeness.losses.factory import build_loss, keeps_classes
-from likeness.losses.specs import LossSpec
+from likeness.losses.specs import AngularSpec, LossSpec
 from likeness.mining.balanced import class_balanced_triplets
 from likeness.mining.distance_weighted import check_distance_weighted, distance_weighted
 from likeness.mining.easy_positive import Negatives, easy_positive
@@ -20,7 +20,9 @@ from likeness.mining.hard import Rule, batch_hard, check_semi_hard, semi_hard
 from likeness.mining.informative import Aggregate, informative_triplets, random_triplets
 from likeness.mining.multi_similarity import multi_similarity_pairs
 from likeness.mining.n_pairs import n_pairs
+from likeness.mining.self_paced import self_paced
 from likeness.mining.soft import SoftVariant, class_aware_attention, online_soft_mining
+from likeness.mining.with_representative import RepresentativeSide, with_representative
 from likeness.pairs import Space
 from likeness.selection import Miner
 
@@ -45,7 +47,7 @@ class SemiHardMinerSpec(Spec):
 
 
 class InformativeMinerSpec(Spec):
-    """Diverse anchors with relevant, hard, diverse images; see `mining.informative`.
+    """Diverse anchors with relevant, hard, diverse images; see `informative_triplets`.
 
     The defaults are a public port's; the paper's are unconfirmed.
     """
@@ -63,7 +65,7 @@ class InformativeMinerSpec(Spec):
 
 
 class RandomMinerSpec(Spec):
-    """Uniform anchors, positives and negatives; see `mining.informative.random_triplets`."""
+    """Uniform anchors, positives and negatives; see `random_triplets`."""
 
     gives: ClassVar[Literal["dense", "triplets"]] = "triplets"
 
@@ -98,7 +100,7 @@ class DistanceWeightedMinerSpec(Spec):
 
 
 class MultiSimilarityMinerSpec(Spec):
-    """Pairs near the border between positives and negatives; see `mining.multi_similarity`."""
+    """Pairs near the border between positives and negatives; see `multi_similarity_pairs`."""
 
     gives: ClassVar[Literal["dense", "triplets"]] = "dense"
 
@@ -124,7 +126,7 @@ class NPairsMinerSpec(Spec):
 
 
 class GeneralPairWeightingMinerSpec(Spec):
-    """Weights read off another loss, in the same space; see `mining.general`."""
+    """Weights read off another loss, in the same space; see `general_pair_weighting`."""
 
     gives: ClassVar[Literal["dense", "triplets"]] = "dense"
 
@@ -136,6 +138,7 @@ class GeneralPairWeightingMinerSpec(Spec):
         """What a loss learns beside the model would not be trained inside a miner."""
         built = build_loss(self.loss, num_classes=1, dim=1)
         fits = not keeps_classes(self.loss) and not built.state_dict()
+        fits = fits and not isinstance(self.loss, AngularSpec)  # it reads three samples at once
         require(fits, "loss", "one of pairs alone, which keeps nothing", self.loss.name)
         return self
 
@@ -175,6 +178,29 @@ class ClassAwareAttentionSpec(Spec):
         return self
 
 
+class SelfPacedMinerSpec(Spec):
+    """Pairs weigh as far as both samples are trusted; see `self_paced`.
+
+    Needs `self_paced` of the run, which finds how far.
+    """
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "dense"
+
+    name: Literal["self_paced"] = "self_paced"
+
+
+class WithRepresentativeMinerSpec(Spec):
+    """Pairs with a representative of a class; see `with_representative`.
+
+    Needs the sampler `representatives`, which chooses them.
+    """
+
+    gives: ClassVar[Literal["dense", "triplets"]] = "dense"
+
+    name: Literal["with_representative"] = "with_representative"
+    side: RepresentativeSide = "either"
+
+
 MinerSpec = Annotated[
     BatchHardMinerSpec
     | SemiHardMinerSpec
@@ -187,7 +213,9 @@ MinerSpec = Annotated[
     | NPairsMinerSpec
     | GeneralPairWeightingMinerSpec
     | OnlineSoftMinerSpec
-    | ClassAwareAttentionSpec,
+    | ClassAwareAttentionSpec
+    | SelfPacedMinerSpec
+    | WithRepresentativeMinerSpec,
     Field(discriminator="name"),
 ]
 
@@ -234,6 +262,10 @@ def build_miner(spec: MinerSpec) -> Miner:
             return partial(online_soft_mining, **options)
         case ClassAwareAttentionSpec():
             return partial(class_aware_attention, **options)
+        case SelfPacedMinerSpec():
+            return self_paced
+        case WithRepresentativeMinerSpec():
+            return partial(with_representative, **options)
 
 
 def keeps_graph(miners: Sequence[MinerSpec]) -> bool:
@@ -293,6 +325,26 @@ def check_one_label(miners: Sequence[MinerSpec], *, multilabel: bool) -> None:
     if multilabel and found:
         rule = f"one that does without {found[0]} for several labels per image"
         require(False, "miners", rule, found[0])
+
+
+def check_references(miners: Sequence[MinerSpec]) -> None:
+    """Refuse miners that know the batch alone where a memory gives further references.
+
+    Raises:
+        UserError: naming the miner.
+    """
+    alone = knows_batch_alone(miners)
+    rule = f"null with the miner {alone}, which knows the batch alone"
+    require(alone is None, "memory", rule, "a memory")
+
+
+def knows_batch_alone(miners: Sequence[MinerSpec]) -> str | None:
+    """The first miner that cannot choose among references beside the batch, by name."""
+    batch_alone = (
+        *(InformativeMinerSpec, RandomMinerSpec, ClassBalancedMinerSpec, NPairsMinerSpec),
+        *(ClassAwareAttentionSpec, SelfPacedMinerSpec, WithRepresentativeMinerSpec),
+    )
+    return next((miner.name for miner in miners if isinstance(miner, batch_alone)), None)
 
 
 def _check_spaces(loss: Reader, miners: Sequence[MinerSpec]) -> None:

@@ -53,7 +53,7 @@ def semi_hard(
     margin: float = 0.2,
     per_pair: int = 1,
 ) -> Triplets:
-    """Semi-hard negatives for every positive pair (a, p), by either published rule.
+    """Semi-hard negatives for every positive pair (Schroff et al., CVPR 2015), by either rule.
 
     - `facenet`: the nearest negative with d_an > d_ap; if there is none, the farthest negative
       (TensorFlow's `triplet_semihard_loss`). One per pair.

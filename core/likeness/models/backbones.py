@@ -33,6 +33,7 @@ from likeness.models.inception_bn import (
     NUM_FEATURES,
     build_trunk,
 )
+from likeness.models.second_order import GLOBAL_STAGE, LOCAL_STAGE, build_attentions
 from likeness.models.spec import VIT_PATCH, ModelSpec
 from likeness.models.stems import first_convolution
 
@@ -81,7 +82,8 @@ class ResNetBackbone(nn.Module):
 
     Half of that with `spec.last_stride` 1: the first block of `layer4` no longer halves the map.
 
-    With attention in its blocks where `spec.attention` says so.
+    With attention in its blocks where `spec.attention` says so, and behind its last two stages
+    where `spec.two_heads` does; the latter is not part of `net`, whose keys stay torchvision's.
     """
 
     first_layer = "conv1"
@@ -111,14 +113,26 @@ class ResNetBackbone(nn.Module):
         if spec.attention != "none":
             add_attention(net, spec.attention, spec.attention_options)
         self.net = net
+        self.two_heads = spec.two_heads is not None
+        self.second_order = nn.ModuleDict()
+        if spec.two_heads is not None:
+            self.second_order = build_attentions(self.num_features, spec.two_heads)
 
     def forward(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:
-        """The map after the last residual stage, non-negative."""
+        """The map after the last residual stage, non-negative but for second-order attention.
+
+        With two heads the maps that they read, too.
+        """
         net = self.net
+        stages: dict[str, Tensor] = {}
         map_NFhw = net.maxpool(net.relu(net.bn1(net.conv1(images_NCHW))))
-        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
-            map_NFhw = stage(map_NFhw)
-        return BackboneOutputs(map_NFhw, None)
+        for name in ("layer1", "layer2", "layer3", "layer4"):
+            map_NFhw = net.get_submodule(name)(map_NFhw)
+            if name in self.second_order:
+                map_NFhw = self.second_order[name](map_NFhw)
+            if self.two_heads and name in (LOCAL_STAGE, GLOBAL_STAGE):
+                stages[name] = map_NFhw
+        return BackboneOutputs(map_NFhw, None, stages or None)
 
 
 def _undo_stride(stage: nn.Module) -> None:

@@ -24,6 +24,7 @@ from likeness.models.heads import (
 )
 from likeness.models.pooling import GeM, GlobalAverage
 from likeness.models.pretrained import load_pretrained
+from likeness.models.second_order import joined
 from likeness.models.spec import ModelSpec
 
 
@@ -33,7 +34,8 @@ class Outputs(NamedTuple):
     Attributes:
         features_NF: pooled features.
         embeddings: head name -> raw (not normalised) embeddings, (N, D); the default head is
-            `embedding`. The bundle's space says how to compare them.
+            `embedding`. The bundle's space says how to compare them. (That of two heads joined
+            is of unit length already.)
         logits: name -> logits, (N, classes); the labels' are called `class`. Empty for a model
             built without classes. What more there is of three heads: `likeness.models.heads`.
     """
@@ -51,6 +53,7 @@ class Embedder(nn.Module):
     Attributes:
         spec: the options it was built from.
         num_features: F, length of the pooled features.
+        head_lengths: D of each head by name.
         embedding_dim: D, length of the default head's embedding.
         num_classes: outputs of the class layer; 0 if there is none.
     """
@@ -61,7 +64,8 @@ class Embedder(nn.Module):
         self.num_classes = num_classes
         self.backbone: Backbone = build_backbone(spec)
         self.num_features = self.backbone.num_features
-        self.embedding_dim = head_lengths(spec, self.num_features)[EMBEDDING]
+        self.head_lengths = head_lengths(spec, self.num_features)
+        self.embedding_dim = self.head_lengths[EMBEDDING]
         self.pool = GeM() if spec.pooling == "gem" else GlobalAverage()
         self.heads = build_heads(spec, self.num_features)
         self.classifiers = build_classifiers(spec, self.num_features, num_classes)
@@ -82,11 +86,29 @@ class Embedder(nn.Module):
         features_NF, reads = self._pool(seen), wiring(self.spec)
         known = {FEATURES: features_NF, **(seen.stages or {})}
         embeddings = {name: head(known[reads.heads[name]]) for name, head in self.heads.items()}
+        if reads.joined:
+            embeddings[EMBEDDING] = joined([embeddings[name] for name in reads.joined])
         known |= embeddings
         logits = {
             name: layer(known[reads.classifiers[name]]) for name, layer in self.classifiers.items()
         }
         return Outputs(features_NF, embeddings, logits)
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether the default head reads the pooled features, not the map of a stage."""
+        return wiring(self.spec).heads.get(EMBEDDING) == FEATURES
+
+    def embed_features(self, features_NF: Float[Tensor, "N F"]) -> Float[Tensor, "N D"]:
+        """Raw embeddings, by the default head, of features that need not come from images.
+
+        Raises:
+            UserError: if that head does not read pooled features.
+        """
+        rule = "one whose embedding head reads pooled features"
+        require(self.reads_features, "model.backbone", rule, self.spec.backbone)
+        embedding_ND: Tensor = self.heads[EMBEDDING](features_NF)
+        return embedding_ND
 
     def embed(self, images_NCHW: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D"]:
         """Raw embeddings of the default head; errors as in `forward`."""

@@ -26,6 +26,7 @@ BackboneName = Literal[
 ]
 Space = Literal["euclidean", "cosine", "dot"]
 AttentionOrder = Literal["none", "parallel", "sequential", "sum"]
+ClassLayer = Literal["linear", "cosine"]
 
 VIT_PATCH = 16
 # The least side that leaves a cell of every map; others take any.
@@ -66,6 +67,20 @@ class AttentionSpec(Spec):
     gate: Literal["residual", "multiply"] = "residual"
 
 
+class TwoHeadsSpec(Spec):
+    """Options of a network with a global and a local head; see `likeness.models.second_order`.
+
+    Attributes:
+        second_order: whether second-order attention stands behind both stages.
+        local_reduction: k >= 1 behind stage 4: F / k inner features; 4 is SOLAR's.
+        global_reduction: k >= 1 behind stage 5; 2 is SOLAR's.
+    """
+
+    second_order: bool = True
+    local_reduction: int = Field(default=4, ge=1)
+    global_reduction: int = Field(default=2, ge=1)
+
+
 class ModelSpec(Spec):
     """Options of one Embedder.
 
@@ -95,10 +110,15 @@ class ModelSpec(Spec):
         space: how the embedding is compared; the Embedder itself returns it raw.
         dropout: on the input of the class layer only, in [0, 1): the metric losses see the very
             embedding that search will compare.
+        class_layer: `linear`, or `cosine`, the angle to a vector for each class times a learned
+            scale, see `likeness.imprinting.CosineClassifier`; `imprint` adds classes to it.
         attention: of channels and places in every residual block, for ResNets only: `none`,
             `parallel` (product of both), `sequential` (channels, then places) or `sum` (one sigmoid
             of the summed logits).
         attention_options: how; read unless `attention` is `none`.
+        two_heads: a head `global` on the last map and a head `local` on the one of twice the cells
+            a side, half of `embedding_dim` each (None: 256), for ResNets only; the embedding is
+            both, each of unit length, one behind the other. null: one head.
         channels_last: memory order of convolutions. Training steps on 2 CPU cores, images/s with
             and without it (best of several, machine shared): ResNet-18 at 64 px 180 and 161, at
             128 px 45 and 39, DenseNet-121 at 64 px 64 and 51, ResNet-50 at 64 px 40 and 44.
@@ -114,8 +134,10 @@ class ModelSpec(Spec):
     embedding_dim: int | None = Field(default=None, ge=1)
     space: Space = "cosine"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    class_layer: ClassLayer = "linear"
     attention: AttentionOrder = "none"
     attention_options: AttentionSpec = AttentionSpec()
+    two_heads: TwoHeadsSpec | None = None
     channels_last: bool = True
 
     @property
@@ -151,4 +173,18 @@ class ModelSpec(Spec):
         require(self.attention == "none" or name in _RESNETS, "attention", rule, self.attention)
         rule = f"2 for {name}: it is the stride of the last stage of a ResNet"
         require(self.last_stride == 2 or name in _RESNETS, "last_stride", rule, self.last_stride)
+        return self
+
+    @model_validator(mode="after")
+    def _two_heads_fit(self) -> ModelSpec:
+        if self.two_heads is None:
+            return self
+        name, given = self.backbone, self.two_heads.model_dump()
+        rule = f"null for {name}: its heads read the last two stages of a ResNet"
+        require(name in _RESNETS, "two_heads", rule, given)
+        rule = "'gap' with two_heads, which bring their own"
+        require(self.pooling == "gap", "pooling", rule, self.pooling)
+        rule = "even with two_heads, which get half of it each"
+        even = self.embedding_dim is None or self.embedding_dim % 2 == 0
+        require(even, "embedding_dim", rule, self.embedding_dim)
         return self

@@ -1,16 +1,19 @@
 """The weighted sum that a run minimises, of samples and of sets of samples."""
 
-from likeness.objective.factory import (
+from likeness.objective.ensemble import EnsembleSpec, EnsembleWeights, join_heads
+from likeness.objective.factory import build_objective
+from likeness.objective.memory import CrossBatchMemory, MemorySpec
+from likeness.objective.sets import SetClassifier, SetLevel
+from likeness.objective.specs import (
     ClassificationTermSpec,
+    DistillationTermSpec,
     ObjectiveSpec,
     RegulariserTermSpec,
     SetClassificationSpec,
     SetObjectiveSpec,
     SetTermSpec,
     TermSpec,
-    build_objective,
 )
-from likeness.objective.sets import SetClassifier, SetLevel
 from likeness.objective.terms import (
     BatchTerm,
     Heads,
@@ -26,9 +29,14 @@ from likeness.objective.weighted_sum import Objective
 __all__ = [
     "BatchTerm",
     "ClassificationTermSpec",
+    "CrossBatchMemory",
+    "DistillationTermSpec",
+    "EnsembleSpec",
+    "EnsembleWeights",
     "Heads",
     "LabelKind",
     "LinearWeight",
+    "MemorySpec",
     "Objective",
     "ObjectiveResult",
     "ObjectiveSpec",
@@ -43,4 +51,5 @@ __all__ = [
     "TermSpec",
     "Weight",
     "build_objective",
+    "join_heads",
 ]

@@ -3,155 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from typing import Annotated
+from functools import partial
 
-from pydantic import Field, model_validator
-
-from likeness.config import Spec
+from likeness.distillation import build_distillation
 from likeness.errors import UserError, require
+from likeness.losses.base import PairLoss
 from likeness.losses.classification import Counts
-from likeness.losses.factory import (
-    ClassificationSpec,
-    build_classification,
-    build_loss,
-    check_labels,
-)
-from likeness.losses.specs import LossSpec
+from likeness.losses.factory import build_classification, build_loss, check_labels
 from likeness.mining.factory import (
-    MinerSpec,
     build_miner,
     check_attention,
     check_combination,
     check_one_label,
+    check_references,
     keeps_graph,
 )
-from likeness.models.heads import CLASS, EMBEDDING
-from likeness.objective.sets import SetClassifier, SetLevel, SetPooling
-from likeness.objective.terms import BatchTerm, LabelKind, Term, Weight
+from likeness.objective.ensemble import EnsembleWeights
+from likeness.objective.memory import CrossBatchMemory, build_memory, require_references
+from likeness.objective.sets import SetClassifier, SetLevel
+from likeness.objective.specs import ObjectiveSpec, SetTermSpec, TermSpec
+from likeness.objective.terms import (
+    BatchTerm,
+    HeadSynthesis,
+    LabelKind,
+    LinearWeight,
+    Term,
+)
 from likeness.objective.weighted_sum import Objective
-from likeness.regularisers import RegulariserSpec, build_regulariser
+from likeness.regularisers import build_regulariser
 from likeness.selection import pipeline
-
-HeadNames = Annotated[tuple[str, ...], Field(min_length=1)]
-
-
-class SetTermSpec(Spec):
-    """One loss on the pooled embeddings of sets, what it may look at, and how much it counts."""
-
-    loss: LossSpec
-    weight: Weight = 1.0
-    miners: tuple[MinerSpec, ...] = ()
-
-
-class TermSpec(SetTermSpec):
-    """One loss, what it may look at, and how much it counts.
-
-    Attributes:
-        head: the head whose embeddings it compares.
-        labels: what it tells apart: the classes, or the sub-classes that the run finds in them
-            (then `subclasses` must be given). Its miners choose pairs by the same.
-    """
-
-    head: str = EMBEDDING
-    labels: LabelKind = "class"
-
-
-class RegulariserTermSpec(Spec):
-    """One regulariser, how much it counts, and the head whose raw embeddings it reads."""
-
-    loss: RegulariserSpec
-    weight: Weight = 1.0
-    head: str = EMBEDDING
-
-
-class ClassificationTermSpec(ClassificationSpec):
-    """Cross-entropy (softmax or binary) on the logits of a head or of several heads.
-
-    Attributes:
-        weight: how much it counts, each head of several.
-        head: the logits it reads, one name or a list.
-    """
-
-    weight: Weight = 1.0
-    head: str | HeadNames = CLASS
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """The names of all heads that are classified."""
-        return (self.head,) if isinstance(self.head, str) else self.head
-
-
-class SetClassificationSpec(ClassificationSpec):
-    """Cross-entropy of sets, on a class layer of their own behind the pooled embedding.
-
-    Attributes:
-        weight: how much it counts.
-        lr_mult: factor on the run's learning rate for the class layer of sets, > 0; the
-            optimiser's `head_lr_mult` is for the model only.
-    """
-
-    weight: Weight = 1.0
-    lr_mult: float = Field(default=1.0, gt=0)
-
-    @model_validator(mode="after")
-    def _sets_are_not_counted(self) -> SetClassificationSpec:
-        rule = "'none' for sets, which are not counted by class"
-        require(self.class_weights == "none", "class_weights", rule, self.class_weights)
-        rule = "'label' for sets, which have one class and no votes"
-        require(self.targets == "label", "targets", rule, self.targets)
-        return self
-
-
-class SetObjectiveSpec(Spec):
-    """What is minimised of the sets of a batch (frames of one sequence); see `SetLevel`.
-
-    Attributes:
-        terms: pair losses on the pooled embeddings; a miner finds the sets' own logits as `class`.
-        classification: of the sets, null for none.
-        head: the head whose raw embeddings are pooled.
-        pooling: `mean`, `max`, or `attention`: a sample counts as much as its logits are sure of
-            its class.
-        attention_head: the samples' logits that `attention` reads.
-        sigma: width of `attention`, > 0; 0.68 is the official code's.
-    """
-
-    terms: tuple[SetTermSpec, ...] = ()
-    classification: SetClassificationSpec | None = SetClassificationSpec()
-    head: str = EMBEDDING
-    pooling: SetPooling = "mean"
-    attention_head: str = CLASS
-    sigma: float = Field(default=0.68, gt=0)
-
-    @model_validator(mode="after")
-    def _something_to_minimise(self) -> SetObjectiveSpec:
-        there = self.terms or self.classification is not None
-        require(there, "terms", "at least one where sets have no classification", [])
-        return self
-
-
-class ObjectiveSpec(Spec):
-    """The terms of a run.
-
-    Attributes:
-        terms: pair losses on the images.
-        regularisers: losses of the images' embeddings themselves.
-        classification: of the images, null for none (the model then has no class layer).
-        exclude_groups: keeps pairs of one group from being positive.
-        sets: a second level, on sets of images; null for none. Needs images with a `sequence`.
-    """
-
-    terms: tuple[TermSpec, ...] = ()
-    regularisers: tuple[RegulariserTermSpec, ...] = ()
-    classification: ClassificationTermSpec | None = ClassificationTermSpec()
-    exclude_groups: bool = False
-    sets: SetObjectiveSpec | None = None
-
-    @model_validator(mode="after")
-    def _attention_needs_logits(self) -> ObjectiveSpec:
-        if self.sets is not None and self.classification is None:
-            pooling, rule = self.sets.pooling, "'mean' or 'max' without a classification of images"
-            require(pooling != "attention", "sets.pooling", rule, pooling)
-        return self
+from likeness.synthesis import build_synthesis, check_synthesis
 
 
 def build_objective(
@@ -181,8 +62,8 @@ def build_objective(
 
     Raises:
         UserError: for a loss and a miner that make no sense together, a loss or a miner that does
-            not fit the labels, a miner without the logits it reads, an unknown head, or a term on
-            sub-classes that there are none for.
+            not fit the labels, a miner without the logits it reads, an unknown head, a term on
+            sub-classes that there are none for, or a synthesis that does not fit its terms.
     """
     check_labels([item.loss for item in spec.terms], spec.classification, multilabel=multilabel)
     terms = _terms(
@@ -197,18 +78,25 @@ def build_objective(
     if spec.sets is not None:
         sets = _sets(spec, num_classes=num_classes, dims=dims, multilabel=multilabel)
     wholes = _wholes(spec, num_classes=num_classes, dims=dims)
-    chosen = spec.classification
-    if chosen is None:
-        return Objective(terms, exclude_groups=spec.exclude_groups, sets=sets, wholes=wholes)
-    return Objective(
+    ensemble = _ensemble(spec)
+    synthesis = _synthesis(spec, terms, num_classes=num_classes, dims=dims, multilabel=multilabel)
+    made = partial(
+        Objective,
         terms,
-        build_classification(chosen, counts=class_counts, images=images),
-        classification_weight=chosen.weight,
-        classification_heads=chosen.heads,
-        targets=chosen.targets,
         exclude_groups=spec.exclude_groups,
         sets=sets,
         wholes=wholes,
+        ensemble=ensemble,
+        synthesis=synthesis,
+    )
+    chosen = spec.classification
+    if chosen is None:
+        return made()
+    return made(
+        classification=build_classification(chosen, counts=class_counts, images=images),
+        classification_weight=chosen.weight,
+        classification_heads=chosen.heads,
+        targets=chosen.targets,
     )
 
 
@@ -221,7 +109,49 @@ def _wholes(
         require(item.head in dims, "head", f"one of {', '.join(dims)}", item.head)
         loss = build_regulariser(item.loss, num_classes=num_classes, dim=dims[item.head])
         wholes[_free(item.loss.name, wholes)] = BatchTerm(loss, item.weight, item.head)
+    for asked in spec.distillation:
+        require(asked.head in dims, "head", f"one of {', '.join(dims)}", asked.head)
+        term = BatchTerm(build_distillation(asked.loss), asked.weight, asked.head)
+        wholes[_free(asked.loss.name, wholes)] = term
     return wholes
+
+
+def _ensemble(spec: ObjectiveSpec) -> EnsembleWeights | None:
+    """The learned weights of the terms, which start as the terms say."""
+    if spec.ensemble is None:
+        return None
+    prior: list[float] = []
+    for item in spec.terms:
+        rule = "a number in an ensemble, which schedules weights itself"
+        require(not isinstance(item.weight, LinearWeight), "weight", rule, item.weight)
+        assert not isinstance(item.weight, LinearWeight)
+        prior.append(item.weight)
+    return EnsembleWeights(prior, **spec.ensemble.model_dump())
+
+
+def _synthesis(
+    spec: ObjectiveSpec,
+    terms: Mapping[str, Term],
+    *,
+    num_classes: int,
+    dims: Mapping[str, int],
+    multilabel: bool,
+) -> HeadSynthesis | None:
+    """What makes more embeddings of a head, if anything, for terms that it makes sense with."""
+    chosen = spec.synthesis
+    if chosen is None:
+        return None
+    require(not multilabel, "synthesis", "null for several labels per image", chosen.name)
+    head = chosen.head
+    require(head in dims, "synthesis.head", f"one of {', '.join(dims)}", head)
+    spaces = []
+    for item, term in zip(spec.terms, terms.values(), strict=True):
+        if item.head == head and item.synthetic:
+            has_memory = item.memory is not None
+            check_synthesis(chosen, term.loss, item.miners, has_memory=has_memory)
+            spaces.append(term.loss.space)
+    sizes = {"num_classes": num_classes, "dim": dims[head]}
+    return HeadSynthesis(build_synthesis(chosen, **sizes, spaces=spaces), head)
 
 
 def _free(name: str, taken: Container[str]) -> str:
@@ -293,15 +223,32 @@ def _terms(
         check_combination(loss, item.miners)
         check_attention(item.miners, has_logits=has_logits, multilabel=multilabel)
         check_one_label(item.miners, multilabel=multilabel)
+        memory = _memory(loss, item, dim=dims[head], labels=num_classes if multilabel else None)
         miners = [build_miner(miner) for miner in item.miners]
         name: str = item.loss.name
         if labels == "subclass":
             name += "_subclass"
         name = _free(name, terms)
         mined = pipeline(*miners) if miners else None
-        graph = keeps_graph(item.miners)
-        terms[name] = Term(loss, mined, item.weight, head, differentiable=graph, labels=labels)
+        terms[name] = Term(
+            *(loss, mined, item.weight, head),
+            differentiable=keeps_graph(item.miners),
+            labels=labels,
+            memory=memory,
+            synthetic=isinstance(item, TermSpec) and item.synthetic,
+        )
     return terms
+
+
+def _memory(
+    loss: PairLoss, item: SetTermSpec, *, dim: int, labels: int | None
+) -> CrossBatchMemory | None:
+    """The memory of a term, if it has one; `labels` is their number for several per image."""
+    if not isinstance(item, TermSpec) or item.memory is None:
+        return None
+    require_references(loss)
+    check_references(item.miners)
+    return build_memory(item.memory, dim=dim, labels=labels)
 
 
 def _slots(subclasses: int | None, *, multilabel: bool) -> int:

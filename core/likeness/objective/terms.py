@@ -15,8 +15,10 @@ from likeness.batch import Batch
 from likeness.config import Spec
 from likeness.errors import UserError, require
 from likeness.losses.base import BatchLoss, PairLoss
+from likeness.objective.memory import CrossBatchMemory
 from likeness.pairs import Pairs
 from likeness.selection import AnySelection, Miner
+from likeness.synthesis import Synthesiser
 
 LabelKind = Literal["class", "subclass"]
 
@@ -67,9 +69,10 @@ class ObjectiveResult(NamedTuple):
 
 
 class Term(nn.Module):
-    """A loss with its miners, weight and head, on classes or on sub-classes.
+    """A loss with its miners, weight and head, on classes or on sub-classes, maybe with a memory.
 
     `differentiable` hands the miners the graph. Miners that read the logits go by classes always.
+    `synthetic` lets it see what a synthesis on its head makes, where there is one.
     """
 
     def __init__(
@@ -81,8 +84,11 @@ class Term(nn.Module):
         *,
         differentiable: bool = False,
         labels: LabelKind = "class",
+        memory: CrossBatchMemory | None = None,
+        synthetic: bool = True,
     ) -> None:
         super().__init__()
+        self.memory, self.synthetic = memory, synthetic
         self.loss, self.miner, self.weight, self.head = loss, miner, weight, head
         self.differentiable, self.labels = differentiable, labels
 
@@ -100,11 +106,16 @@ class Term(nn.Module):
 
     def select(self, pairs: Pairs, outputs: Heads, batch: Batch) -> AnySelection | None:
         """What the miners choose; None without miners."""
-        if self.miner is None:
-            return None
-        if self.differentiable:
-            return self.miner(pairs, batch.with_logits(outputs.logits))
-        return self.miner(pairs.detach(), batch)
+        return None if self.miner is None else self.choose(pairs, self.seen(outputs, batch))
+
+    def seen(self, outputs: Heads, batch: Batch) -> Batch:
+        """The batch as the miners see it: with the graph of its logits, or without."""
+        return batch.with_logits(outputs.logits) if self.differentiable else batch
+
+    def choose(self, pairs: Pairs, seen: Batch) -> AnySelection:
+        """What the miners choose of pairs; there must be miners."""
+        assert self.miner is not None
+        return self.miner(pairs if self.differentiable else pairs.detach(), seen)
 
 
 class BatchTerm(nn.Module):
@@ -113,6 +124,14 @@ class BatchTerm(nn.Module):
     def __init__(self, loss: BatchLoss, weight: Weight, head: str) -> None:
         super().__init__()
         self.loss, self.weight, self.head = loss, weight, head
+
+
+class HeadSynthesis(nn.Module):
+    """A synthesis of embeddings and the head that it reads."""
+
+    def __init__(self, synthesiser: Synthesiser, head: str) -> None:
+        super().__init__()
+        self.synthesiser, self.head = synthesiser, head
 
 
 def weight_at(weight: Weight, epoch: float) -> float:

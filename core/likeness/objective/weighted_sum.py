@@ -10,6 +10,7 @@ Shapes: N = samples of the (global) batch, S = sets of them, D = embedding dimen
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,12 @@ from likeness.losses.base import LossTerms
 from likeness.losses.factory import AnyClassification
 from likeness.losses.soft_targets import Targets, draw_labels
 from likeness.models.heads import CLASS
+from likeness.objective.ensemble import EnsembleWeights
 from likeness.objective.sets import SetLevel
 from likeness.objective.terms import (
     BatchTerm,
     Heads,
+    HeadSynthesis,
     LabelKind,
     ObjectiveResult,
     Part,
@@ -33,9 +36,17 @@ from likeness.objective.terms import (
     weight_at,
 )
 from likeness.pairs import Pairs, Space
+from likeness.synthesis import Synthetic
 
 _NO_WHOLES: Mapping[str, BatchTerm] = {}
 _PairsKey = tuple[str, Space, LabelKind, bool]  # head, space, labels, whether views are pairs
+
+
+class _Made(NamedTuple):
+    """What a synthesis made of the embeddings of a head."""
+
+    head: str
+    batch: Synthetic
 
 
 class Objective(nn.Module):
@@ -52,6 +63,9 @@ class Objective(nn.Module):
         sets: what is minimised of the batch's sets, or None.
         wholes: named losses of the embeddings themselves, no matter of pairs: regularisers, and
             what a teacher asks for.
+        ensemble: learned weights of `terms`, in their order, in place of their own; or None.
+        synthesis: makes more embeddings of a head, for those terms on it that are `synthetic`; or
+            None.
 
     Raises:
         UserError: if there is nothing to minimise.
@@ -68,6 +82,8 @@ class Objective(nn.Module):
         exclude_groups: bool = False,
         sets: SetLevel | None = None,
         wholes: Mapping[str, BatchTerm] = _NO_WHOLES,
+        ensemble: EnsembleWeights | None = None,
+        synthesis: HeadSynthesis | None = None,
     ) -> None:
         super().__init__()
         if not terms and classification is None and sets is None and not wholes:
@@ -80,6 +96,8 @@ class Objective(nn.Module):
         self.targets = targets
         self.exclude_groups = exclude_groups
         self.sets = sets
+        self.ensemble = ensemble
+        self.synthesis = synthesis
 
     def forward(self, outputs: Heads, batch: Batch, *, epoch: float = 0.0) -> ObjectiveResult:
         """The objective of one global batch.
@@ -91,7 +109,8 @@ class Objective(nn.Module):
 
         Returns:
             The weighted sum, and each part unweighted: pair losses by name, `classification` (of
-            several heads `classification.<head>`), and those of sets as `sets.<name>`.
+            several heads `classification.<head>`), and those of sets as `sets.<name>`; of an
+            ensemble the weights, too, as `weight.<name>`.
 
         Raises:
             UserError: if a head is missing, or a column that is needed.
@@ -99,19 +118,28 @@ class Objective(nn.Module):
         batch = batch.with_logits({name: value.detach() for name, value in outputs.logits.items()})
         weighted: list[Tensor] = []
         parts: dict[str, Part] = {}
-        terms = (
-            *self._metric(outputs, batch),
-            *self._whole(outputs, batch),
-            *self._classified(outputs, batch),
-        )
-        for name, found, weight in terms:
-            weighted.append(found.value * weight_at(weight, epoch))
+        metric = [*self._metric(outputs, batch, epoch)]
+        rest = [*self._whole(outputs, batch), *self._classified(outputs, batch)]
+        for name, found, _ in metric + rest:
             parts[name] = Part(found.value.detach(), found.n_active)
+        if self.ensemble is not None:
+            value, weights = self._learned(self.ensemble, metric)
+            weighted.append(value)
+            parts |= weights
+            metric = []
+        for _, found, weight in metric + rest:
+            weighted.append(found.value * weight_at(weight, epoch))
         if self.sets is not None:
             loss, of_sets = self.sets(outputs, batch, epoch=epoch)
             weighted.append(loss)
             parts |= {f"sets.{name}": part for name, part in of_sets.items()}
         return ObjectiveResult(sum(weighted[1:], start=weighted[0]), parts)
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns of the batch that some loss cannot do without."""
+        inner = frozenset() if self.sets is None else self.sets.objective.columns
+        return inner.union(*(term.loss.columns for _, term in self._terms()))
 
     @property
     def needs_class_means(self) -> bool:
@@ -140,15 +168,39 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def after_step(self, outputs: Heads, batch: Batch) -> None:
-        """Tell every loss that the optimiser has stepped (running centres move here)."""
+        """Tell every loss that the optimiser has stepped (centres move, memories fill here)."""
         for _, term in self._terms():
             embeddings = head_of(outputs.embeddings, term.head, "embeddings")
-            term.loss.after_step(embeddings.detach(), term.labels_of(batch))
+            labels = term.labels_of(batch)
+            term.loss.after_step(embeddings.detach(), labels)
+            if term.memory is not None:
+                term.memory.remember(embeddings, batch, labels=labels)
         for _, whole in self._wholes():
             embeddings = head_of(outputs.embeddings, whole.head, "embeddings")
             whole.loss.after_step(embeddings.detach(), batch)
         if self.sets is not None:
             self.sets.objective.after_step(*self.sets.pool(outputs, batch))
+
+    def wants_embeddings(self, epoch: int) -> bool:
+        """Whether a synthesis wants those of all training images as an epoch (from 0) begins."""
+        return self.synthesis is not None and self.synthesis.synthesiser.wants_embeddings(epoch)
+
+    def refresh(self, embeddings: Mapping[str, Tensor], labels: Tensor) -> None:
+        """Tell the synthesis the raw embeddings of the training images, by head."""
+        if self.synthesis is not None:
+            rows = head_of(embeddings, self.synthesis.head, "embeddings")
+            self.synthesis.synthesiser.refresh(rows, labels)
+
+    def relabel(self, labels: Tensor, *, kind: LabelKind = "class") -> None:
+        """Tell every memory what the images are from now on, where classes are found in rounds.
+
+        Args:
+            labels: classes (or numbers of sub-classes) of all training images.
+            kind: which of the two.
+        """
+        for _, term in self._terms():
+            if term.labels == kind and term.memory is not None:
+                term.memory.relabel(labels)
 
     def _terms(self) -> list[tuple[str, Term]]:
         return [(name, term) for name, term in self.terms.items() if isinstance(term, Term)]
@@ -156,13 +208,47 @@ class Objective(nn.Module):
     def _wholes(self) -> list[tuple[str, BatchTerm]]:
         return [(name, term) for name, term in self.wholes.items() if isinstance(term, BatchTerm)]
 
-    def _metric(self, outputs: Heads, batch: Batch) -> Iterator[tuple[str, LossTerms, Weight]]:
+    def _metric(
+        self, outputs: Heads, batch: Batch, epoch: float
+    ) -> Iterator[tuple[str, LossTerms, Weight]]:
         """The pair losses: name, value, weight."""
         shared: dict[_PairsKey, Pairs] = {}
+        made = self._made(outputs, batch, epoch)
         for name, term in self._terms():
+            if made is not None and term.synthetic and term.head == made.head:
+                yield name, self._on_made(made.batch, term, outputs, batch), term.weight
+                continue
             pairs = self._pairs(shared, term, outputs, batch)
             selection = term.select(pairs, outputs, batch)
             yield name, term.loss.on_pairs(pairs, selection, batch), term.weight
+
+    def _made(self, outputs: Heads, batch: Batch, epoch: float) -> _Made | None:
+        """What the synthesis makes of the batch, once for all terms on its head."""
+        if self.synthesis is None:
+            return None
+        head = self.synthesis.head
+        embeddings = head_of(outputs.embeddings, head, "embeddings")
+        return _Made(head, self.synthesis.synthesiser.synthesise(embeddings, batch, epoch=epoch))
+
+    def _on_made(self, made: Synthetic, term: Term, outputs: Heads, batch: Batch) -> LossTerms:
+        return made.terms(
+            term.loss,
+            term.seen(outputs, batch),
+            labels=None if term.labels == "class" else term.labels_of(batch),
+            miner=None if term.miner is None else term.choose,
+            exclude_groups=self.exclude_groups,
+        )
+
+    def _learned(
+        self, ensemble: EnsembleWeights, metric: Sequence[tuple[str, LossTerms, Weight]]
+    ) -> tuple[Tensor, dict[str, Part]]:
+        """The pair losses under learned weights, and these weights by name."""
+        found = [terms for _, terms, _ in metric]
+        value = ensemble([one.value for one in found], [one.valid.any() for one in found])
+        weight_J = ensemble.weights().detach()
+        none = torch.zeros((), dtype=torch.int64, device=weight_J.device)
+        named = zip(metric, weight_J, strict=True)
+        return value, {f"weight.{name}": Part(weight, none) for (name, _, _), weight in named}
 
     def _whole(self, outputs: Heads, batch: Batch) -> Iterator[tuple[str, LossTerms, Weight]]:
         """The losses of embeddings themselves: name, value, weight."""
@@ -204,6 +290,15 @@ class Objective(nn.Module):
         if key not in shared:
             embeddings = head_of(outputs.embeddings, term.head, "embeddings")
             labels = term.labels_of(batch)
+            if term.memory is not None:
+                return term.memory.pairs(
+                    embeddings,
+                    batch,
+                    labels=labels,
+                    space=space,
+                    allow_views=views,
+                    exclude_groups=self.exclude_groups,
+                )
             pairs = Pairs(embeddings, labels, ids=batch.ids, space=space, allow_views=views)
             if self.exclude_groups:
                 require(batch.group is not None, "group", "given with exclude_groups", None)

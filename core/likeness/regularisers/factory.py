@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from likeness.losses.base import BatchLoss
+from likeness.regularisers.hierarchy import HierarchicalRegulariser
 from likeness.regularisers.norm import EmbeddingNorm
-from likeness.regularisers.specs import RegulariserSpec
+from likeness.regularisers.specs import EmbeddingNormSpec, HierarchicalSpec, RegulariserSpec
 
 
 def build_regulariser(spec: RegulariserSpec, *, num_classes: int, dim: int) -> BatchLoss:
@@ -15,4 +16,8 @@ def build_regulariser(spec: RegulariserSpec, *, num_classes: int, dim: int) -> B
         num_classes: C, for what keeps something of each class.
         dim: D of the head that it reads.
     """
-    return EmbeddingNorm()
+    match spec:
+        case EmbeddingNormSpec():
+            return EmbeddingNorm()
+        case HierarchicalSpec():
+            return HierarchicalRegulariser(dim, **spec.model_dump(exclude={"name"}))

@@ -125,7 +125,7 @@ class ClassBalanced:
         sizes_C = np.array([len(rows) for rows in by_class])
         hands_C = share_out(sizes_C, length, self.classes_per_batch, generator)
         hands = [
-            _deal(rows, int(count), self.per_class, generator)
+            deal(rows, int(count), self.per_class, generator)
             for rows, count in zip(by_class, hands_C, strict=True)
         ]
         batches: list[list[int]] = []
@@ -175,7 +175,7 @@ def _capped_shares(
         open_C &= ~over_C
 
 
-def _deal(
+def deal(
     rows: Int[np.ndarray, " M"], hands: int, size: int, generator: np.random.Generator
 ) -> list[list[int]]:
     """`hands` hands of `size` rows from one shuffled deck after another."""

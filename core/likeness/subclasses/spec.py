@@ -10,7 +10,9 @@ from likeness.subclasses.mixtures import Kind
 
 
 class SubclassSpec(Spec):
-    """Rounds in which every class is divided anew by where its embeddings lie.
+    """Rounds in which every class is divided anew; see `training.subclass_rounds.SubclassRounds`.
+
+    What divides it is where its embeddings lie.
 
     In round 0 the sub-classes are the classes. Each later round begins with their discovery: at
     most `first` in round 1, one more in each round, and never more than `most`.

@@ -1,10 +1,10 @@
 """Training: one visible loop (`loop.py`) and what it is made of."""
 
+from likeness.training.data import TrainingData
 from likeness.training.distributed import build_fabric
 from likeness.training.hooks import EpochHook
 from likeness.training.ledger import TIME_COLUMNS
 from likeness.training.loop import FitResult, Validate, fit
-from likeness.training.run import TrainingData
 from likeness.training.spec import DataSpec, RunSpec
 from likeness.training.step import Method, Update
 

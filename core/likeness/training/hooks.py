@@ -50,6 +50,41 @@ class EpochHook(Protocol):
         ...
 
 
+@runtime_checkable
+class LabelHook(EpochHook, Protocol):
+    """A hook that finds labels of its own: hooks after it are told of these."""
+
+    @property
+    def pseudo_labels_N(self) -> Tensor:
+        """The labels of the training images from now on."""
+        ...
+
+
+class SynthesisStatistics:
+    """What a synthesis keeps of all training images is brought up to date where it wants that."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+
+    def wants_embeddings(self, epoch: int) -> bool:
+        """As the synthesis does."""
+        return self._objective.wants_embeddings(epoch)
+
+    def on_epoch_start(
+        self, epoch: int, embeddings: Mapping[str, Tensor] | None, labels: Tensor
+    ) -> None:
+        """Refresh the synthesis."""
+        if embeddings is not None and self.wants_embeddings(epoch):
+            self._objective.refresh(embeddings, labels)
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Nothing: the statistics belong to the objective."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Nothing to take back."""
+
+
 class ClassMeans:
     """Before the first step, centres that the objective wants imprinted become class means."""
 
@@ -92,6 +127,8 @@ def call_hooks(
     )
     for hook in hooks:
         hook.on_epoch_start(epoch, embeddings, labels)
+        if isinstance(hook, LabelHook):
+            labels = hook.pseudo_labels_N.to(labels.device)
 
 
 @torch.no_grad()

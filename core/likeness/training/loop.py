@@ -25,6 +25,8 @@ from likeness.files import write_text
 from likeness.objective import Objective
 from likeness.sampling import BatchPlan
 from likeness.training import seeds
+from likeness.training.assemble import assemble
+from likeness.training.data import TrainingData
 from likeness.training.determinism import deterministic_algorithms
 from likeness.training.distributed import build_fabric, from_first
 from likeness.training.forward import build_forward
@@ -33,7 +35,7 @@ from likeness.training.hooks import EpochHook, call_hooks
 from likeness.training.ledger import Row, StepNumbers, read_step
 from likeness.training.logs import RunLogs
 from likeness.training.progress import Display
-from likeness.training.run import Run, TrainingData, assemble
+from likeness.training.run import Run
 from likeness.training.schedules import lr_factor, set_rate
 from likeness.training.spec import RunSpec
 from likeness.training.step import Method, take_step
@@ -56,6 +58,8 @@ class FitResult:
         stopped_early: ended by `spec.patience`.
         already_finished: there was nothing left to do.
         subclasses_RN: sub-class number of each training image in each round; None without rounds.
+        weights_N: how far each training image was trusted in the last epoch; None where all were.
+        pseudo_labels_N: the cluster of each training image in the last round; None with labels.
     """
 
     best_epoch: int
@@ -66,6 +70,8 @@ class FitResult:
     stopped_early: bool
     already_finished: bool
     subclasses_RN: Tensor | None = None
+    weights_N: Tensor | None = None
+    pseudo_labels_N: Tensor | None = None
 
 
 def fit(
@@ -81,7 +87,7 @@ def fit(
     quiet: bool = False,
     tensorboard: bool = False,
     fabric: Fabric | None = None,
-    method: Callable[[nn.Module, Objective], Method] = Method,
+    method: Callable[[nn.Module, Objective], Method] | None = None,
     hooks: Sequence[EpochHook] = (),
     checkpoint_steps: int | None = None,
 ) -> FitResult:
@@ -108,7 +114,7 @@ def fit(
         quiet: show nothing.
         tensorboard: write events to `logs/tensorboard` too.
         fabric: a launched Fabric; None runs in this process on the device at hand.
-        method: makes the method of `embedder` and `objective`; the default is ordinary training.
+        method: makes the method of `embedder` and `objective`; None makes what `spec.method` names.
         hooks: told of each epoch's start.
         checkpoint_steps: also save after every so many steps.
 
@@ -118,6 +124,7 @@ def fit(
     Raises:
         UserError: if `run_dir` holds a checkpoint and `resume` is off; if it is another run's; if
             the objective learns from distributions over the classes and `data` has none; if
+            `spec.method` makes no sense with the embedder, the objective or the labels; if
             the loss is not finite (naming the batch); if `validate` lacks `spec.monitor`; for a
             precision that would spoil gradients, see `require_exact_gradients`.
     """
@@ -356,4 +363,6 @@ def _result(run: Run, already_finished: bool) -> FitResult:
         stopped_early=ledger.stopped_early,
         already_finished=already_finished,
         subclasses_RN=None if run.subclasses is None else run.subclasses.rounds_RN,
+        weights_N=None if run.pacing is None else run.pacing.weights_N,
+        pseudo_labels_N=None if run.pseudo is None else run.pseudo.pseudo_labels_N,
     )

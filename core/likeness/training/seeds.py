@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 # What the numbers are for; part of every key.
-BUILD, EPOCH, STEP, MINE, VALIDATE = range(5)
+BUILD, EPOCH, STEP, MINE, VALIDATE, WEIGH, CLUSTER = range(7)
 
 
 def stream_seed(*key: int) -> int:

@@ -13,7 +13,16 @@ from likeness.errors import UserError, require
 from likeness.models import ModelSpec
 from likeness.objective import ObjectiveSpec
 from likeness.sampling import SamplerSpec
+from likeness.self_paced import SelfPacedSpec
 from likeness.subclasses import SubclassSpec
+from likeness.training.combinations import (
+    check_pseudo_labels,
+    check_representatives,
+    check_self_paced,
+    check_synthesis,
+)
+from likeness.training.methods.specs import MethodSpec
+from likeness.training.pseudo_labels import PseudoLabelSpec
 
 Monitor = Literal[
     "accuracy", "average_accuracy", "map_at_r", "macro_ap", "map", "wmap", "ndcg", "rank_1"
@@ -182,6 +191,14 @@ class RunSpec(Spec):
             thing.
         subclasses: sub-classes found anew in rounds, for the terms with `labels: subclass`; null
             finds none.
+        self_paced: how far each image is trusted, found anew before each epoch, for the loss or the
+            miners `self_paced`; null trusts all.
+        pseudo_labels: training without labels: clusters of the embeddings, found anew in rounds,
+            take their place for all but validation; null goes by the labels of the data.
+        frozen_epochs: so long the backbone keeps the weights it started with, and only what is
+            behind it learns, see `FrozenBackbone`; for pretrained backbones. 0 freezes nothing.
+        method: how a step trains beyond its objective: more networks, several losses, phases; null
+            is ordinary training.
         start: a run or model directory whose whole network the run starts from, see
             `likeness.training.start`; null starts as `model.weights` says.
     """
@@ -203,6 +220,10 @@ class RunSpec(Spec):
     checkpoint_minutes: float = Field(default=10.0, gt=0)
     deterministic: bool = False
     subclasses: SubclassSpec | None = None
+    self_paced: SelfPacedSpec | None = None
+    pseudo_labels: PseudoLabelSpec | None = None
+    frozen_epochs: int = Field(default=0, ge=0)
+    method: MethodSpec | None = None
     start: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
@@ -224,6 +245,14 @@ class RunSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _frozen_is_pretrained(self) -> RunSpec:
+        frozen, epochs = self.frozen_epochs, self.epochs
+        require(frozen <= epochs, "frozen_epochs", f"<= epochs, {epochs}", frozen)
+        random = self.model.weights == "none" and self.start is None
+        require(not (frozen and random), "frozen_epochs", "0 for a backbone at random", frozen)
+        return self
+
+    @model_validator(mode="after")
     def _subclasses_are_read(self) -> RunSpec:
         read = any(term.labels == "subclass" for term in self.objective.terms)
         if read:
@@ -232,6 +261,28 @@ class RunSpec(Spec):
         elif self.subclasses is not None:
             rule = "null where no term has labels: subclass"
             require(False, "subclasses", rule, self.subclasses.model_dump())
+        return self
+
+    @model_validator(mode="after")
+    def _columns_are_read(self) -> RunSpec:
+        check_self_paced(self.self_paced, self.objective, self.epochs)
+        check_representatives(self.sampler, self.objective, self.method)
+        pseudo_labels = self.pseudo_labels is not None
+        check_synthesis(self.objective, self.epochs, pseudo_labels=pseudo_labels)
+        if self.pseudo_labels is not None:
+            check_pseudo_labels(
+                self.objective, self.sampler, self.method, subclasses=self.subclasses is not None
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ensemble_keeps_its_balance(self) -> RunSpec:
+        chosen = self.objective.ensemble
+        if chosen is None or chosen.form != "penalty" or self.optimiser.name != "sgd":
+            return self
+        steep = self.optimiser.lr * chosen.lr_mult * chosen.penalty > 1
+        rule = "at most 1 / (penalty lr) for SGD, which the penalty makes unstable"
+        require(not steep, "objective.ensemble.lr_mult", rule, chosen.lr_mult)
         return self
 
     @model_validator(mode="after")

@@ -18,7 +18,10 @@ from likeness.models import Embedder, ModelSpec
 from likeness.models.pretrained import first_difference
 
 # What decides which weights there are, and what they mean.
-_SAME = ("backbone", "stem", "last_stride", "bands", "pooling", "embedding_dim", "attention")
+_SAME = (
+    *("backbone", "stem", "last_stride", "bands", "pooling", "embedding_dim", "attention"),
+    "two_heads",
+)
 _CLASSIFIERS = "classifiers."
 
 
@@ -77,6 +80,7 @@ def load_start(path: str, spec: ModelSpec) -> Start:
     bundle = load_bundle(path)
     found = bundle.embedder.spec
     names = (*_SAME, "attention_options") if spec.attention != "none" else _SAME
+    names = (*names, "class_layer") if bundle.embedder.num_classes else names
     for name in names:
         wanted, got = getattr(spec, name), getattr(found, name)
         if got != wanted:
@@ -116,7 +120,9 @@ def take_weights(
     if agree:
         order_C = torch.tensor([bundle.classes.index(name) for name in classes])
         layers = {_part(key): theirs[key] for key in theirs if key.startswith(_CLASSIFIERS)}
-        state |= {key: layers[_part(key)][order_C] for key in own if key.startswith(_CLASSIFIERS)}
+        for key in (key for key in own if key.startswith(_CLASSIFIERS)):
+            part = layers[_part(key)]
+            state[key] = part[order_C] if part.ndim else part  # a scale is of all classes
     difference = first_difference(own, state)
     if difference is not None:
         raise UserError(

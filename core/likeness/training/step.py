@@ -59,6 +59,10 @@ class Method(nn.Module):
         """The modules that each update group moves; together they hold every parameter once."""
         return {MAIN: [self.embedder, self.objective]}
 
+    def rates(self) -> dict[str, float]:
+        """Learning rates of groups with one of their own: AdamW, whatever the run's optimiser."""
+        return {}
+
     def updates(
         self, forward: Callable[[], Outputs], batch: Batch, epoch: float
     ) -> Iterator[Update]:

@@ -18,7 +18,9 @@ from likeness.subclasses import SubclassSpec, discover
 
 
 class SubclassRounds:
-    """The epoch hook that finds sub-classes and tells each batch of them.
+    """The epoch hook that finds sub-classes (Marrero Fernandez et al., arXiv 2001.06612).
+
+    It tells each batch of them.
 
     In round 0 every class is one sub-class. What losses keep for each sub-class starts every round
     as the means of the new ones. Every process finds the same for itself: the embeddings are equal,
@@ -85,6 +87,7 @@ class SubclassRounds:
             found_N = torch.from_numpy(found.assigned_N)
         self._rounds_RN = torch.cat([self._rounds_RN, found_N[None].int()])
         self._objective.imprint(embeddings, found_N.to(labels.device), kind="subclass")
+        self._objective.relabel(found_N, kind="subclass")
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """All rounds so far."""

@@ -35,6 +35,14 @@ SHARED = {
     "search": ["INDEX", "QUERY", "-k", "--out", "--sheet", "--device", "--quiet"],
     "compare": ["RESULT_A", "RESULT_B", "--out", "--seed"],
     "pool": ["RESULT...", "--out", "--seed", "--quiet"],
+    "distill": [
+        *("TEACHER", "DATA", "--out", "--config", "--set", "--resume", "--tensorboard"),
+        *("--include-images", "--quiet"),
+    ],
+    "imprint": [
+        *("MODEL", "IMAGES", "--label", "--out", "--licence", "--tta", "--batch-size"),
+        *("--device", "--quiet"),
+    ],
 }
 REMOTE_SENSING = {
     "evaluate": [*SHARED["evaluate"], "--reference", "--column"],
@@ -77,6 +85,8 @@ PERSON_REID = {
         *("--false-accept-rate", "--device", "--quiet", WITHDRAWN),
     ],
     "compare": SHARED["compare"],
+    "distill": [*SHARED["distill"], WITHDRAWN],
+    "imprint": [*SHARED["imprint"], "--purpose", "--legal-basis", "--retention"],
     "match": [
         *("MODEL", "--query", "--gallery", "--out", "--purpose", "--operator", "-k", "--re-rank"),
         *("--prior", "--false-accept-rate", "--sheet", "--include-images"),
@@ -110,6 +120,18 @@ APPS = {
     "person-reid": PERSON_REID,
     "facial-expression": SHARED | FACIAL_EXPRESSION,
 }
+BENCHMARK = {
+    "retrieval": ["DATA", "--methods", "--out", "--config", "--set", "--repeats", "--quiet"],
+    "cross-modal": [
+        *("DATA", "--out", "--methods", "--split", "--edges", "--codes", "--config", "--set"),
+        *("--repeats", "--quiet"),
+    ],
+}
+BESIDE = {  # commands that stand beside the applications
+    "methods": ["NAME", "--json", "--write"],
+    "reproduce": ["PAPER", "DATA", "--out", "--set", "--quiet"],
+}
+GROUPS = APPS | {"benchmark": BENCHMARK}
 HEAVY = ("torch", "pandas", "numpy", "sklearn", "scipy", "matplotlib", "rasterio", "faiss", "PIL")
 
 
@@ -196,32 +218,39 @@ def test_version():
 def test_commands_and_options_are_what_they_were():
     """What scripts rely on: a change here is a change of the interface."""
     root = typer.main.get_command(app)
-    assert set(root.commands) == set(APPS)
-    for name, commands in APPS.items():
+    assert set(root.commands) == {*GROUPS, *BESIDE}
+    for body, expected in BESIDE.items():
+        assert sorted(parameters(root.commands[body])) == sorted(expected), body
+    for name, commands in GROUPS.items():
         group = root.commands[name]
         assert list(group.commands) == list(commands)
         for body, expected in commands.items():
-            found = [
-                parameter.opts[0]
-                if parameter.param_type_name == "option"
-                else (parameter.metavar or parameter.name).strip("{}<>").upper()
-                for parameter in group.commands[body].params
-            ]
-            assert sorted(found) == sorted(expected), body
+            assert sorted(parameters(group.commands[body])) == sorted(expected), body
+
+
+def parameters(body):
+    """The arguments of a command in capitals, and its options."""
+    return [
+        parameter.opts[0]
+        if parameter.param_type_name == "option"
+        else (parameter.metavar or parameter.name).strip("{}<>").upper()
+        for parameter in body.params
+    ]
 
 
 def test_every_command_shows_an_example_of_itself():
     root = typer.main.get_command(app)
-    for name, group in root.commands.items():
-        for body in group.commands:
-            result = CliRunner().invoke(app, [name, body, "--help"], env={"COLUMNS": "200"})
-            assert result.exit_code == 0
-            assert f"Example: likeness {name} {body} " in result.stdout, body
-            assert "APP" not in result.stdout
+    lines = [[name, body] for name in GROUPS for body in root.commands[name].commands]
+    for words in [*lines, *([body] for body in BESIDE)]:
+        result = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"})
+        assert result.exit_code == 0
+        assert f"Example: likeness {' '.join(words)} " in result.stdout, words
+        assert "APP" not in result.stdout
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["remote-sensing"], ["remote-sensing", "train"], ["skin-lesion", "score"]]
+    "words",
+    [[], ["remote-sensing"], ["remote-sensing", "train"], ["skin-lesion", "score"], ["methods"]],
 )
 def test_help_imports_nothing_heavy(words):
     code = (

@@ -16,7 +16,8 @@ def by_definition(hits, relevant, k, largest):
     """Every metric of one query's full ranking, as plain loops. hits: list of bool."""
     if relevant == 0:
         return dict.fromkeys(
-            ("recall", "precision", "r_precision", "map@r", "map", "ndcg", "nmrr"), math.nan
+            ("recall", "precision", "r_precision", "map@r", "ndcg@r", "map", "ndcg", "nmrr"),
+            math.nan,
         )
     found, precisions = 0, {}
     for rank, hit in enumerate(hits, start=1):
@@ -28,8 +29,10 @@ def by_definition(hits, relevant, k, largest):
     mean_rank = sum(ranks) / relevant
     best = 0.5 * (1 + relevant)
     ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(k, relevant) + 1))
+    ideal_r = sum(1 / math.log2(rank + 1) for rank in range(1, relevant + 1))
     return {
         "recall": float(any(hits[:k])),
+        "ndcg@r": sum(1 / math.log2(r + 1) for r in precisions if r <= relevant) / ideal_r,
         "precision": sum(hits[:k]) / k,
         "r_precision": sum(hits[:relevant]) / relevant,
         "map@r": sum(p for rank, p in precisions.items() if rank <= relevant) / relevant,
@@ -61,6 +64,7 @@ def test_every_metric_equals_its_definition(data):
         "map@r": ranking.map_at_r(ranks),
         "map": ranking.average_precision(ranks),
         "ndcg": ranking.ndcg_at(ranks, k),
+        "ndcg@r": ranking.ndcg_at_r(ranks),
         "nmrr": ranking.nmrr(ranks),
     }
     for index, row in enumerate(hits.tolist()):
@@ -74,6 +78,9 @@ def test_worked_examples():
     ranks = from_hits(hits, np.array([3]))
     # nDCG@4 with R = 3 and hits at 1 and 3: (1 + 1/2) / (1 + 1/log2 3 + 1/2)
     assert ranking.ndcg_at(ranks, 4)[0] == pytest.approx(0.70392, abs=1e-5)
+    # nDCG@R looks at 3 ranks: (1 + 1/2) / the same
+    assert ranking.ndcg_at_r(ranks)[0] == pytest.approx(0.70392, abs=1e-5)
+    assert ranking.ndcg_at(ranks, 1)[0] == ranking.recall_at(ranks, 1)[0]
     assert ranking.map_at_r(ranks)[0] == pytest.approx((1 + 2 / 3) / 3)
     assert ranking.average_precision(ranks)[0] == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
     assert ranking.r_precision(ranks)[0] == pytest.approx(2 / 3)
@@ -114,7 +121,7 @@ def test_a_truncated_ranking_is_enough_or_refused():
     np.testing.assert_allclose(ranking.map_at_r(short), [0.5, 0.25])
     np.testing.assert_allclose(ranking.r_precision(short), [0.5, 0.5])
     short = from_hits(hits, np.array([4, 2]))
-    for metric in (ranking.map_at_r, ranking.r_precision):
+    for metric in (ranking.map_at_r, ranking.r_precision, ranking.ndcg_at_r):
         with pytest.raises(
             UserError, match=r"^R, .* must be <= 3, the depth of the ranking, got 4"
         ):

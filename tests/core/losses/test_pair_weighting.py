@@ -17,7 +17,10 @@ from likeness.selection import Selection
 
 Y = torch.tensor([0, 2, 0, 4, 2, 2, 0, 3, 4, 0, 2])
 # What a loss of pairs in the cosine space reads is all in the inner products.
-COSINE = [case for case in PAIR_CASES if case.build().space == "cosine"]
+# (The angular loss reads three samples at once.)
+COSINE = [
+    case for case in PAIR_CASES if case.build().space == "cosine" and "angular" not in case.name
+]
 
 
 def slope(value: Tensor, leaf: Tensor) -> Tensor:

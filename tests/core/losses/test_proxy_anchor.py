@@ -52,28 +52,29 @@ def test_misplaced_samples_are_counted() -> None:
 def lead_of_the_hardest(alpha: float, seed: int) -> float:
     """One image in twenty looks more like another class than like its own; by how much is the
     cosine to its own proxy ahead of the others, for the worst of all?"""
-    classes, each = 6, 20
+    classes, each = 8, 20
     generator = generator_of(seed)
-    means = torch.randn(classes, 16, generator=generator)
+    means = 4 * torch.linalg.qr(torch.randn(16, 16, generator=generator)).Q[:classes]
     odd = torch.randn(classes, 16, generator=generator)
     x, y = clouds(means, each, noise=0.2, seed=seed + 1)
     rare = (torch.arange(len(y)) % each == 0)[:, None]
     x = x + rare * (1.2 * means.roll(1, 0)[y] - 0.6 * means[y] + odd[y])
     torch.manual_seed(seed)
-    loss = ProxyAnchorLoss(classes, 6, alpha=alpha)
+    loss = ProxyAnchorLoss(classes, 8, alpha=alpha)
     options = {"steps": 150, "lr": 0.01, "proxy_lr": 0.05, "seed": seed}
-    embed = train(loss, drawn(x, y, len(x), 5), sizes=(16, 6), **options)
+    embed = train(loss, drawn(x, y, len(x), 5), sizes=(16, 8), **options)
     cosine = F.normalize(embed(x)) @ F.normalize(loss.bank.weight.detach()).T
     own = cosine.gather(1, y[:, None])[:, 0]
     return (own - cosine.scatter(1, y[:, None], -1.0).amax(1)).min().item()
 
 
-@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("seed", range(4))
 def test_hard_samples_are_served_first(seed: int) -> None:
-    assert lead_of_the_hardest(32.0, seed) > 0.13
+    """All images are most like their own proxy: seeds 0 to 6 gave 0.13 to 0.37."""
+    assert lead_of_the_hardest(32.0, seed) > 0
 
 
-@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("seed", range(4))
 def test_with_equal_weights_they_are_left_behind(seed: int) -> None:
-    """At a small alpha all samples of a class weigh about the same."""
-    assert lead_of_the_hardest(1.0, seed) < 0.13
+    """At a small alpha all samples of a class weigh about the same: -0.60 to -0.21."""
+    assert lead_of_the_hardest(1.0, seed) < 0

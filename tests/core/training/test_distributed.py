@@ -8,9 +8,16 @@ import torch
 from safetensors.torch import load_file
 
 from fixtures.tiny_training import (
+    CROSS_MODAL,
+    IN_ROUNDS,
     ON_SUBCLASSES,
+    REMEMBERING,
+    SELF_PACED,
+    TAUGHT,
     WITH_PROXIES,
     WITH_SETS,
+    WITH_STRUCTURE,
+    WITH_SYNTHESIS,
     TinyEmbedder,
     tiny_spec,
     train,
@@ -65,6 +72,13 @@ def logged(folder, column):
         pytest.param(WITH_SETS, id="sets"),  # some of them have frames on both processes
         pytest.param(ON_SUBCLASSES, id="sub-classes"),
         pytest.param(WITH_PROXIES, id="proxies"),
+        pytest.param(WITH_STRUCTURE, id="hierarchy-and-ensemble"),
+        pytest.param(SELF_PACED, id="self-paced"),
+        pytest.param(IN_ROUNDS, id="representatives-and-projections"),
+        pytest.param(CROSS_MODAL, id="cross-modal"),
+        pytest.param(TAUGHT, id="taught"),
+        *(pytest.param(changes, id=name) for name, changes in WITH_SYNTHESIS.items()),
+        pytest.param(REMEMBERING, id="memory"),
         *(
             pytest.param(
                 {"objective": {**METRIC_TERM, "classification": {"targets": targets}}}, id=targets

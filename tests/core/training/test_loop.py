@@ -290,7 +290,7 @@ class Exploding(Objective):
         torch.nn.Module.__init__(self)
         self.inner, self.left, self.factor = inner, good_steps, factor
 
-    needs_class_means, targets = False, "label"
+    needs_class_means, targets, columns, synthesis = False, "label", frozenset(), None
 
     def forward(self, outputs, batch, *, epoch=0.0):
         loss, parts = self.inner(outputs, batch, epoch=epoch)

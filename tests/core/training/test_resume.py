@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 
 import likeness.training
 from fixtures.tiny_training import (
+    REMEMBERING,
     WITH_PROXIES,
+    WITH_STRUCTURE,
     Stop,
     StoppedAfter,
     TinyEmbedder,
@@ -28,6 +30,10 @@ from likeness.errors import UserError
 from likeness.training import TIME_COLUMNS
 from likeness.training.checkpoint import has_checkpoint
 
+HARD_CLASSES = {
+    "objective": {"terms": [{"loss": {"name": "n_pair"}, "miners": [{"name": "n_pairs"}]}]},
+    "sampler": {"name": "hard_classes", "classes_per_batch": 3, "per_class": 2},
+}
 SECONDS = 120  # for a machine under load; a killed run takes about one
 
 
@@ -117,6 +123,27 @@ def test_proxies_of_every_loss_go_on_as_they_were(tmp_path):
     train(whole, spec)
     with pytest.raises(Stop):
         train(cut, spec, checkpoint_steps=1, method=partial(StoppedAfter, steps=5))
+    train(cut, spec, resume=True)
+    assert_same_run(cut, whole)
+
+
+@pytest.mark.parametrize("changes", [REMEMBERING, HARD_CLASSES], ids=["memory", "hard-classes"])
+@pytest.mark.parametrize("last", [2, 6])
+def test_memories_and_mined_classes_go_on_as_they_were(tmp_path, changes, last):
+    spec, whole, cut = tiny_spec(**changes), tmp_path / "whole", tmp_path / "cut"
+    train(whole, spec)
+    with pytest.raises(Stop):
+        train(cut, spec, checkpoint_steps=1, method=partial(StoppedAfter, steps=last))
+    train(cut, spec, resume=True)
+    assert_same_run(cut, whole)
+
+
+@pytest.mark.parametrize("last", [1, 6])
+def test_hierarchies_and_learned_weights_go_on_as_they_were(tmp_path, last):
+    spec, whole, cut = tiny_spec(**WITH_STRUCTURE), tmp_path / "whole", tmp_path / "cut"
+    train(whole, spec)
+    with pytest.raises(Stop):
+        train(cut, spec, checkpoint_steps=1, method=partial(StoppedAfter, steps=last))
     train(cut, spec, resume=True)
     assert_same_run(cut, whole)
 

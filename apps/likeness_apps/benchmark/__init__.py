@@ -1,0 +1,1 @@
+"""Benchmarks of the field: retrieval of classes that nobody trained on."""

@@ -1,0 +1,1 @@
+"""Sketches ask photographs, of classes that nobody trained on."""

@@ -1,0 +1,115 @@
+"""What `configs/papers/<paper>.yaml` says: a paper's data, protocol, network and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from likeness.config import Spec, parse
+from likeness.errors import UserError, require
+from likeness.training.spec import RunSpec
+from likeness_apps.shell import configs
+
+FOLDER = "papers"
+NONE_READABLE = "none readable"
+Runner = Literal["zero-shot", "cross-modal", "application", "none"]
+
+
+class Figure(Spec):
+    """One figure that a paper (or its authors) printed.
+
+    Attributes:
+        layout: the set that it is of.
+        measure: `recall@K`, `map@r` and the like of zero-shot retrieval; for an application, the
+            place in its metrics.json, `classification.overall_accuracy` say.
+        value: as a share, not in per cent.
+        source: where it was read.
+        network: that it was measured with, where it is not `run.model`'s.
+    """
+
+    layout: str
+    measure: str = Field(min_length=1)
+    value: float = Field(ge=0, le=1)
+    source: str = Field(min_length=10)
+    network: str = ""
+
+
+class PaperSpec(Spec):
+    """One paper.
+
+    Attributes:
+        paper: authors, title, venue, arXiv number.
+        layouts: the sets that it measured and that we know, by the names of their layouts.
+        data: its data in words.
+        protocol: its protocol in words.
+        settings: whether `run` is the paper's (or its code's), in part, or a reconstruction.
+        ours: what of it is ours.
+        published: its figures, or `none readable`.
+        runner: `zero-shot` trains on some classes and searches others; `cross-modal` likewise, with
+            sketches that ask for photographs; `application` is an app's `train` and `evaluate`;
+            `none`: its protocol cannot be run here.
+        app: of `application`, its name on the command line.
+        evaluate: of `application`, further words for its `evaluate`.
+        method: of `cross-modal`, the method of that benchmark.
+        instead: of `none`, what there is of the paper.
+        teacher: a network that is trained first, whose embeddings `run` learns from.
+        run: the configuration; null for `none`.
+    """
+
+    paper: str = Field(min_length=20)
+    layouts: tuple[str, ...] = Field(min_length=1)
+    data: str
+    protocol: str
+    settings: Literal["confirmed", "in part", "reconstruction"]
+    ours: str
+    published: tuple[Figure, ...] | Literal["none readable"]
+    runner: Runner = "zero-shot"
+    app: str = ""
+    evaluate: tuple[str, ...] = ()
+    method: str = ""
+    instead: str = ""
+    teacher: RunSpec | None = None
+    run: RunSpec | None = None
+
+    @model_validator(mode="after")
+    def _runner_has_what_it_needs(self) -> PaperSpec:
+        needed = {
+            "zero-shot": ("run",),
+            "cross-modal": ("run", "method"),
+            "application": ("run", "app"),
+            "none": ("instead",),
+        }
+        for name in needed[self.runner]:
+            rule = f"given for the runner {self.runner}"
+            require(getattr(self, name), name, rule, getattr(self, name))
+        return self
+
+    @model_validator(mode="after")
+    def _figures_of_its_sets(self) -> PaperSpec:
+        for figure in self.figures():
+            rule = f"one of layouts, {', '.join(self.layouts)}"
+            require(figure.layout in self.layouts, "published.layout", rule, figure.layout)
+        return self
+
+    def figures(self, layout: str | None = None) -> list[Figure]:
+        """The published figures, of one set or of all."""
+        known = () if isinstance(self.published, str) else self.published
+        return [one for one in known if layout in (None, one.layout)]
+
+
+def load_paper(name: str, changes: Sequence[str] = ()) -> PaperSpec:
+    """The paper of that name, with changes of its `run`.
+
+    Args:
+        name: of a shipped paper, or a YAML file of one's own.
+        changes: `a.b=c` items, of `run`.
+
+    Raises:
+        UserError: for an unknown name, or a change that makes no configuration.
+    """
+    raw: dict[str, Any] = configs.load(FOLDER, name, [f"run.{change}" for change in changes])
+    if changes and not isinstance(raw.get("run"), dict):
+        raise UserError(f"--set must be left out for {name}, which has no run, got {changes[0]}")
+    return parse(PaperSpec, raw, where=name)
