@@ -323,7 +323,7 @@ def test_refusals():
     several = torch.ones(4, 3)
     with pytest.raises(UserError, match="labels must be one class for each image, for method hdml"):
         build_method(HDMLSpec(), HeadOnly(), objective, labels=several)
-    with pytest.raises(UserError, match=r"model must be a network whose .*, got Linear"):
+    with pytest.raises(UserError, match=r"model must be a network whose .*, got 'Linear'"):
         HDML(torch.nn.Linear(2, 2), objective, HDMLSpec(), num_classes=2)
 
 
