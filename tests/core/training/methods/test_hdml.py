@@ -67,7 +67,7 @@ def trained_on_clusters(term, *, left, label_factor, seed):
     chosen = HDML(HeadOnly(), planted_objective(term), spec, num_classes=CLASSES).train()
     chosen.metric_mean.value.fill_(math.inf if left == 1 else -1 / math.log(left))
     optimisers = optimisers_of(chosen, lr=1e-4)
-    for _ in range(150):
+    for _ in range(100):
         one_step(chosen, optimisers, *data.batch(2 if term is N_PAIR else 4))
     features, batch = data.batch(16)
     with torch.no_grad():
@@ -82,15 +82,15 @@ def trained_on_clusters(term, *, left, label_factor, seed):
     return float((after / before)[negative].median()), float(kept)
 
 
-# Tried with seeds 0 to 5: ratio 0.63-0.90 and kept 0.69-0.96; with lambda 1 ratio 0.97-1.06;
-# without the label cost kept 0.00-0.08.
+# Tried with seeds 0 to 5: ratio 0.54-0.69 and kept 0.63-0.87; with lambda 1 ratio 0.96-1.02;
+# without the label cost kept 0.00-0.04.
 @pytest.mark.parametrize(("term", "factor"), [(N_PAIR, 100.0), (TRIPLET, 300.0)], ids=["np", "tr"])
 def test_made_negatives_are_harder_and_keep_their_label(term, factor):
     ratio, kept = trained_on_clusters(term, left=0.25, label_factor=factor, seed=1)
-    assert ratio < 0.93
-    assert kept > 0.6
+    assert ratio < 0.8
+    assert kept > 0.5
     ratio, _ = trained_on_clusters(term, left=1, label_factor=factor, seed=1)
-    assert ratio > 0.95
+    assert ratio > 0.9
     _, kept = trained_on_clusters(term, left=0.25, label_factor=0.0, seed=1)
     assert kept < 0.2
 
@@ -119,9 +119,7 @@ def test_the_metric_loss_moves_from_real_to_made(term, mean):
 def test_losses_of_generator_and_classifier_in_loops(term):
     chosen = method(term).eval()  # batch norm as a constant map
     features, batch = Clusters().batch(2)
-    _, generator, classifier = chosen.updates(
-        lambda: chosen.embedder(features), drawn(batch), 0.0
-    )
+    _, generator, classifier = chosen.updates(lambda: chosen.embedder(features), drawn(batch), 0.0)
     known = chosen.classifier(features).log_softmax(1)
     by_hand = -sum(known[row, int(label)] for row, label in enumerate(batch.labels))
     torch.testing.assert_close(classifier.loss, by_hand / len(batch.labels))
