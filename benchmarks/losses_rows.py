@@ -262,7 +262,7 @@ def pair_rows() -> list[Row]:
             _their_memory(),
             same_value=False,
             kind="others",
-            why=f"{REMEMBERED} remembered rows beside the N of the batch",
+            why=f"N + {REMEMBERED} references; the peer's {REMEMBERED} hold the batch",
         ),
     ]
 

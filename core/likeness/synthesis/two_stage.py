@@ -177,6 +177,7 @@ class ClassDiscriminator(nn.Module):
         )
         self.real = nn.Linear(hidden, 1)
         self.classes = nn.Embedding(num_classes, hidden)
+        nn.init.normal_(self.classes.weight, std=hidden**-0.5)  # as a linear layer's, about
         self.classifier = nn.Linear(hidden, num_classes)
 
     def forward(self, features_RF: Float[Tensor, "R F"], labels_R: Int[Tensor, " R"]) -> Judgement:

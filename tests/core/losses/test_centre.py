@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fixtures.loss_cases import STRUCTURED
+from fixtures.losses.cases import STRUCTURED
 from likeness.errors import UserError
 from likeness.losses import CentreLoss, CentreStructuredLoss
 from likeness.losses.centre import Centres, between_hinge, negative_variance

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fixtures.loss_oracles import gaussian_structured
+from fixtures.losses.oracles import gaussian_structured
 from fixtures.tensor_memory import peak_bytes
 from likeness.errors import UserError
 from likeness.losses import GaussianStructuredLoss

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fixtures import loss_oracles as oracles
 from fixtures.free_points import normal
+from fixtures.losses import oracles
 from fixtures.tensor_memory import peak_bytes
 from likeness.batch import Batch
 from likeness.config import parse

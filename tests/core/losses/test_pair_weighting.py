@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fixtures.free_points import move, nearest_twins, normal, twins
-from fixtures.loss_cases import PAIR_CASES, Case
+from fixtures.losses.cases import PAIR_CASES, Case
 from likeness.batch import Batch
 from likeness.errors import UserError
 from likeness.losses import MultiSimilarityLoss, PairWeightingLoss, TripletLoss, pair_weights

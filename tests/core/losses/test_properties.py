@@ -1,4 +1,4 @@
-"""What every loss must do, over the one list of losses and oracles in fixtures/loss_cases.py."""
+"""What every loss must do, over the one list of losses and oracles in fixtures/losses/cases.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from fixtures import loss_oracles as oracles
-from fixtures.loss_cases import CASES, CLASSES, DIM, PAIR_CASES, Case, kept_bank
+from fixtures.losses import oracles
+from fixtures.losses.cases import CASES, CLASSES, DIM, PAIR_CASES, Case, kept_bank
 from fixtures.tensor_memory import peak_bytes
 from likeness import rows
 from likeness.batch import Batch

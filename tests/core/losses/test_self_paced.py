@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fixtures import loss_oracles as oracles
+from fixtures.losses import oracles
 from likeness.batch import Batch
 from likeness.errors import UserError
 from likeness.losses import ContrastiveLoss, MultiSimilarityLoss, SelfPacedLoss

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fixtures import loss_oracles as oracles
+from fixtures.losses import oracles
 from likeness.batch import Batch
 from likeness.errors import UserError
 from likeness.losses.triplet import (

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from fixtures import loss_oracles as oracles
+from fixtures.losses import oracles
 from fixtures.tensor_memory import peak_bytes
 from likeness.batch import Batch
 from likeness.config import parse

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fixtures.loss_cases import PAIR_CASES, Case
+from fixtures.losses.cases import PAIR_CASES, Case
 from fixtures.planted_rows import Batches, clouds, generator_of
 from likeness.batch import Batch
 from likeness.config import parse

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fixtures.free_points import normal
-from fixtures.loss_oracles import gap, unit
+from fixtures.losses.oracles import gap, unit
 from likeness.batch import Batch
 from likeness.errors import UserError
 from likeness.losses import (

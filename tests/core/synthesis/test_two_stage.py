@@ -82,6 +82,7 @@ def test_one_embedding_twice_is_not_thrown_away():
     (first.sum() + second.sum()).backward()
     assert torch.equal(first, second)
     assert point.grad.isfinite().all()
+    point = point.detach()
     apart = stretch_pairs(point, point + 1e-3, 5.0, 1.0, most=3.0)
     assert float((apart[0] - apart[1]).norm(dim=1).max()) == pytest.approx(6e-3, rel=1e-2)
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from likeness.losses.base import SMALLEST_TOTAL
+
 
 class WindowMean(nn.Module):
     """The mean over the last complete window of values; `start` before there is one.
@@ -86,7 +88,7 @@ class RealShare(nn.Module):
     @property
     def value(self) -> Float[Tensor, ""]:
         """The share, in [0, 1], after one update or more."""
-        return torch.exp(-self.beta / self.mean.value)
+        return torch.exp(-self.beta / self.mean.value.clamp_min(SMALLEST_TOTAL))  # never 0 / 0
 
     @torch.no_grad()
     def update(self, found: Float[Tensor, ""], *, fixed: bool) -> None:

@@ -120,7 +120,8 @@ def find_tuples(objective: Objective, term: Term, outputs: Outputs, batch: Batch
         pairs = pairs.excluding_group(batch.group)
     if isinstance(term.loss, NPairLoss):
         return n_pair_tuples(pairs)
-    chosen = term.select(pairs, outputs, batch)
+    known = {name: value.detach() for name, value in outputs.logits.items()}
+    chosen = term.select(pairs, outputs, batch.with_logits(known))
     if not isinstance(chosen, Triplets):
         chosen = class_balanced_triplets(pairs, batch, count=len(labels))
     return triplet_tuples(chosen)

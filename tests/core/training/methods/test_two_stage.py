@@ -30,7 +30,7 @@ from likeness.training.methods.two_stage import TwoStageGeneration
 
 SMALL = {"hidden": 16, "class_dim": 4, "metric_epochs": 1, "generator_epochs": 1}
 METRIC, GENERATORS, JOINT = 0.5, 1.5, 2.5  # an epoch in each phase
-STEPS = 200
+STEPS = 120
 NETWORKS = {"embedder", "discriminator", "pair_generator", "negative_generator"}
 
 
@@ -88,23 +88,24 @@ def trained_on_clusters(*, stretched=True, seed=0, **options):
     )
 
 
+# Tried with seeds 0 to 4: apart 1.27-1.47, near 0.34-0.43, kept 1.00 and 0.82-1.00.
 def test_made_triplets_are_harder_and_keep_their_labels():
     apart, near, pairs_kept, negatives_kept = trained_on_clusters()
-    assert apart > 1.1
+    assert apart > 1.15
     assert near < 0.6
-    assert pairs_kept > 0.8
-    assert negatives_kept > 0.75
+    assert pairs_kept > 0.9
+    assert negatives_kept > 0.7
 
 
-def test_without_the_stretch_pairs_are_no_harder():
+def test_without_the_stretch_pairs_are_no_harder():  # 0.82-0.92
     assert trained_on_clusters(stretched=False)[0] < 1.05
 
 
-def test_without_the_reverse_constraint_negatives_are_no_harder():
-    assert trained_on_clusters(reverse_weight=0)[1] > 0.85
+def test_without_the_reverse_constraint_negatives_are_no_harder():  # 0.86-0.94
+    assert trained_on_clusters(reverse_weight=0)[1] > 0.8
 
 
-def test_without_the_label_term_negatives_lose_their_label():
+def test_without_the_label_term_negatives_lose_their_label():  # 0.00-0.03
     assert trained_on_clusters(label_weight=0)[3] < 0.3
 
 
@@ -326,19 +327,16 @@ def test_odd_batches(labels, kind):
 
 
 def test_a_miners_triplets_are_taken_as_they_are():
-    miner = {"name": "distance_weighted"}
-    chosen = method({**TRIPLET, "miners": [miner]})
+    chosen = method({"loss": {"name": "triplet"}, "miners": [{"name": "distance_weighted"}]})
     features, batch = Clusters().batch(4)
     seen = chosen.see(chosen.embedder(features), drawn(batch))
-    mined = chosen.term.select(_pairs(chosen, features, batch), None, drawn(batch))
+    outputs = chosen.embedder(features)
+    z, space = outputs.embeddings["embedding"], chosen.loss.space
+    pairs = Pairs(z.detach(), batch.labels, ids=batch.ids, space=space)
+    mined = chosen.term.select(pairs, outputs, drawn(batch))
     assert isinstance(mined, Triplets)
     assert torch.equal(seen.tuples.anchor_T, mined.anchor_T)
     assert torch.equal(seen.tuples.other_TM[:, 1], mined.negative_T)
-
-
-def _pairs(chosen, features, batch):
-    z = chosen.embedder(features).embeddings["embedding"]
-    return Pairs(z.detach(), batch.labels, ids=batch.ids, space=chosen.loss.space)
 
 
 def test_memory_grows_with_the_square_at_most():
