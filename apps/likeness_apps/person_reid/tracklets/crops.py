@@ -65,7 +65,9 @@ def visible(box: Box, size: tuple[int, int]) -> float:
     height, width = size
     across = min(width, box.left + box.width) - max(0.0, box.left)
     down = min(height, box.top + box.height) - max(0.0, box.top)
-    return max(0.0, across / box.width) * max(0.0, down / box.height)
+    shares = (across / box.width, down / box.height)
+    # The difference of two edges can be longer than the side by a rounding.
+    return math.prod(min(max(share, 0.0), 1.0) for share in shares)
 
 
 def write_crop(image_HW3: UInt8[np.ndarray, "H W 3"], region: Region, file: Path) -> None:
