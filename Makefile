@@ -40,7 +40,7 @@ test: lint
 	LIKENESS_PLAIN=1 $(BIN)/pytest -m plain
 
 # About half an hour. What takes hours, a model or another project's files: benchmarks/README.md.
-BENCHES := losses evaluation attention multiband map reranking tracklets \
+BENCHES := losses evaluation attention multiband map reranking tracklets loader \
            $(if $(LIKENESS_DATA),preprocessing scope floors)
 bench: $(VENV)/.installed
 	@set -e; for name in $(BENCHES); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
