@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from likeness.files import write_json
+from likeness.provenance import record_as
 from losses_rows import AIMS, DIM, PER_CLASS, Row, Scalar, rows, with_oml
 from measurements import arguments, in_turns, peak_bytes, record
 
@@ -137,6 +138,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     known = rows()
     if chosen.oml is not None:
+        record_as(chosen.oml, "FOLDER")
         sys.path.append(str(chosen.oml))  # last: its requirements hide none of ours
         known = with_oml(known)
     provenance = record(chosen.seed, packages=["pytorch-metric-learning"])
