@@ -112,7 +112,7 @@ def measure(study: str, split: int, arm: str, part: str) -> dict[str, Any]:
         chosen = choice(TABLE.read(), split, arm)
         found = trained(spec_of(arm, chosen["lr"], chosen["value"]), manifest, split)
     _keep(study, {"arm": arm, "split": split}, found)
-    return _figures(found) | chosen
+    return _figures(found) | {name: float(number) for name, number in chosen.items()}
 
 
 def _trial(split: int, arm: str, number: int) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _trial(split: int, arm: str, number: int) -> dict[str, Any]:
     value = TRIED[arm][1][place]
     spec = spec_of(arm, rate, value, epochs=TRIAL_EPOCHS)
     found = trained(spec, halves_of_training(divided_set(split), split), split)
-    return _figures(found) | {"lr": rate, "value": value}
+    return _figures(found) | {"lr": rate, "value": float(value)}
 
 
 def _noisy(split: int, arm: str, share: int) -> dict[str, Any]:

@@ -59,7 +59,8 @@ TRIED: dict[str, tuple[str, tuple[float, float]]] = {
     "memory": ("objective.terms.0.memory.size", (512, 1024)),
     "hier": ("objective.regularisers.0.weight", (1.0, 0.3)),
     "ensemble": ("objective.ensemble.lr_mult", (10.0, 1.0)),
-    "symmetrical": (LOSS + "norm_weight", (0.0005, 0.005)),
+    # What the official code does with the diagonal drives positives apart (docs/methods.md).
+    "symmetrical": ("objective.synthesis.keep_diagonal", (False, True)),
     "intra_class": ("objective.synthesis.strength", (0.8, 0.4)),
     "densely_anchored": ("objective.synthesis.beta", (0.01, 0.1)),
     "hdml": ("method.alpha", (90.0, 7.0)),
@@ -89,10 +90,10 @@ NOISY: dict[str, dict[str, Any]] = {
 
 
 def base() -> dict[str, Any]:
-    """The budget of all: the shipped configuration, loading in the training process."""
+    """The budget of all: the shipped configuration, in bfloat16, loading in the training process."""
     from likeness_apps.shell import configs
 
-    return configs.load("benchmark", "retrieval", ["workers=0"])
+    return configs.load("benchmark", "retrieval", ["workers=0", "precision=bf16-mixed"])
 
 
 def with_choice(recipe: Mapping[str, Any], arm: str, rate: float, value: float) -> dict[str, Any]:
