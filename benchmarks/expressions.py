@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import CIRCUMSTANCES, Experiment, RunTable, Words, command_line
-from expressions_arms import COPIES, FOLLOWERS, START, configuration
+from expressions_arms import COPIES, EXPLORED, FOLLOWERS, START, configuration
 from expressions_measures import FIGURES, figures
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ def run_job(arm: str, seed: str) -> None:
 
 JOBS: list[Words] = [
     *((arm, str(seed)) for seed in range(SEEDS) for arm in (START, "a", "b", "e", "s", COPIES)),
+    *((arm, str(seed)) for seed in range(SEEDS) for arm in EXPLORED),
     ("preact", "0"),
 ]
 EXPERIMENT = Experiment(TABLE, JOBS, run_job, rows_of)

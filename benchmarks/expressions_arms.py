@@ -12,6 +12,8 @@ GAUSSIAN: dict[str, Any] = {
     "loss": {"name": "gaussian_structured", "sigma": 1.0, "norm_weight": 0.0001},
     "weight": 1.0,
 }
+# The same with each picture taken out of its own class mean; explored, see the protocol's end.
+LEFT_OUT: dict[str, Any] = {**GAUSSIAN, "loss": {**GAUSSIAN["loss"], "leave_one_out": True}}
 TRIPLETS: dict[str, Any] = {  # FaceNet's
     "loss": {
         "name": "semi_hard_triplet",
@@ -95,11 +97,14 @@ ARMS: dict[str, dict[str, Any]] = {  # what takes the place of parts of `FIXED`
     },
     "s": {"objective": {"classification": {**CLASSIFY, "targets": "soft"}}},
     "k": {"objective": {"classification": CLASSIFY}, "data": {**DATA, "groups": "none"}},
+    "b1": {"objective": {"classification": None, "terms": [LEFT_OUT]}},
+    "c1": {"objective": {"classification": CLASSIFY, "terms": [LEFT_OUT]}},
     "preact": {**BOTH, "model": PREACT_MODEL, "data": PREACT_DATA},
 }
 COPIES = "k"  # the arm that is trained on copies of test pictures
 START = "c"  # the arm whose networks `FOLLOWERS` go on from
 FOLLOWERS = ("d", "d0")
+EXPLORED = ("b1", "c1")  # arms that were added when the scores of the others were known
 
 
 def configuration(arm: str, seed: int, trained: Path) -> dict[str, Any]:

@@ -90,7 +90,7 @@ NOISY: dict[str, dict[str, Any]] = {
 
 
 def base() -> dict[str, Any]:
-    """The budget of all: the shipped configuration, in bfloat16, loading in the training process."""
+    """The budget of all: the shipped configuration in bfloat16, loaded in the training process."""
     from likeness_apps.shell import configs
 
     return configs.load("benchmark", "retrieval", ["workers=0", "precision=bf16-mixed"])

@@ -15,6 +15,8 @@ APPS = ("remote_sensing", "skin_lesion", "person_reid", "facial_expression", "be
 # Who may not be imported by whom, room by room (prefix of the importer -> forbidden prefixes).
 GEOMETRY = (
     "likeness.rows",
+    "likeness.geometry",
+    "likeness.relations",
     "likeness.pairs",
     "likeness.selection",
     "likeness.batch",
@@ -72,7 +74,10 @@ FORBIDDEN = {
         "likeness.data",
         "likeness.bundle",
     ),
-    "likeness.bundle": ("likeness.inference", "likeness.training", "likeness.objective"),
+    **dict.fromkeys(
+        ("likeness.bundle", "likeness.readout_record"),
+        ("likeness.inference", "likeness.training", "likeness.objective"),
+    ),
     "likeness.inference": ("likeness.training", "likeness.objective", "likeness.losses"),
 }
 

@@ -111,6 +111,17 @@ class Batch:
         return set_N.to(device), record
 
 
+def groups_of(batch: Batch) -> Int[Tensor, " N"]:
+    """The group of each sample, for positive pairs that may not be inside one.
+
+    Raises:
+        UserError: if the batch has none.
+    """
+    require(batch.group is not None, "group", "given with exclude_groups", None)
+    assert batch.group is not None
+    return batch.group
+
+
 def first_places(set_N: Int[Tensor, " N"], sets: int) -> Int[Tensor, " S"]:
     """The place of the first sample of each set; every set in [0, sets) must have one."""
     places_N = torch.arange(len(set_N), device=set_N.device)

@@ -7,13 +7,13 @@ where variants of the classes lie), `config.yaml`,
 `splits.csv`, `metrics.json`, `provenance.json` (with the SHA-256 of all others) and `README.md`
 (the card).
 
-Shapes: C = classes, D = embedding, M = gallery items.
+Shapes: C = classes, D = embedding.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -22,14 +22,14 @@ from typing import Any
 import pandas as pd
 import torch
 import yaml
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from likeness.card import check_card
 from likeness.config import parse
-from likeness.data.manifest import SEPARATOR, split_labels
+from likeness.data.manifest import split_labels
 from likeness.data.transforms import Preprocessing
 from likeness.errors import UserError, require
 from likeness.files import atomic_directory, atomic_path, ordinary_mode, write_json, write_text
@@ -45,32 +45,13 @@ from likeness.provenance import (
     resolve_model,
     seal,
 )
-from likeness.scope_record import SCOPE, ScopeRecord, read_record
-from likeness.subclasses import record as subclass_record
-from likeness.subclasses.record import SUBCLASSES, SubclassRecord
+from likeness.readout_record import BESIDE, Gallery, Readouts, read_readouts
+from likeness.scope_record import ScopeRecord
+from likeness.subclasses.record import SubclassRecord
 
-_READOUT = "readout."
-_CENTRES = f"{_READOUT}centres"
-_GALLERY = f"{_READOUT}gallery"
-_GALLERY_LABELS = f"{_READOUT}gallery_labels"
-_GALLERY_ROWS = f"{_READOUT}gallery_rows"
+__all__ = ["Bundle", "Gallery", "load_bundle", "save_bundle"]
+
 _ID_LENGTH = 12
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """The items that the k-NN read-out asks.
-
-    Attributes:
-        embeddings_MD: raw embeddings of the default head.
-        labels_M: class numbers, int64 in [0, C), shape (M,); of a multi-label model (M, C) uint8
-            of 0 and 1.
-        rows_M: the row of splits.csv of each, int64, shape (M,); None where nobody wrote it down.
-    """
-
-    embeddings_MD: Float[Tensor, "M D"]
-    labels_M: Integer[Tensor, "M ..."]
-    rows_M: Integer[Tensor, " M"] | None = None
 
 
 @dataclass(frozen=True)
@@ -190,17 +171,13 @@ def save_bundle(
     given = config.get("model", spec)
     require(given == spec, "config['model']", f"the embedder's own options, {spec!r}", given)
     _check_parts(embedder, classes, preprocessing)
-    _check_readouts(embedder, classes, centres_CD, gallery, multilabel=multilabel)
     check_card(card)
     _check_splits(splits)
-    _check_gallery_rows(gallery, splits)
-    _check_scope(scope, gallery)
-    if subclasses is not None:
-        subclasses.check(len(classes), embedder.embedding_dim)
+    readouts = Readouts(centres_CD, gallery, scope, subclasses)
+    readouts.check(classes, embedder.embedding_dim, len(splits), multilabel=multilabel)
     _check_target(directory)
     with atomic_directory(directory) as new:
-        beside = [record.tensors() for record in (scope, subclasses) if record is not None]
-        _save_weights(new / WEIGHTS_FILE, _tensors(embedder, centres_CD, gallery, beside))
+        _save_weights(new / WEIGHTS_FILE, {**embedder.state_dict(), **readouts.tensors()})
         write_text(
             new / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
         )
@@ -237,21 +214,11 @@ def load_bundle(path: Path | str) -> Bundle:
         str(directory / "preprocessing.json"),
     )
     tensors = _load_weights(directory / WEIGHTS_FILE)
-    embedder, readout = _rebuild(spec, tensors, len(classes), directory)
-    gallery = None
-    if _GALLERY in readout and _GALLERY_LABELS in readout:
-        rows_M = readout.get(_GALLERY_ROWS)  # older models have none
-        gallery = Gallery(readout[_GALLERY], readout[_GALLERY_LABELS], rows_M)
-    centres_CD = readout.get(_CENTRES)
-    scope = read_record(readout)  # older models have none
-    subclasses = subclass_record.read_record(readout)
-    _check_parts(embedder, classes, preprocessing)
-    _check_readouts(embedder, classes, centres_CD, gallery, multilabel=multilabel)
+    embedder = _rebuild(spec, tensors, len(classes), directory)
+    readouts = read_readouts(tensors)
     splits = pd.read_csv(directory / "splits.csv", dtype=str, keep_default_na=False)
-    _check_gallery_rows(gallery, splits)
-    _check_scope(scope, gallery)
-    if subclasses is not None:
-        subclasses.check(len(classes), embedder.embedding_dim)
+    _check_parts(embedder, classes, preprocessing)
+    readouts.check(classes, embedder.embedding_dim, len(splits), multilabel=multilabel)
     return Bundle(
         embedder=embedder,
         config=config,
@@ -261,37 +228,19 @@ def load_bundle(path: Path | str) -> Bundle:
         metrics=_read_json(directory / "metrics.json"),
         provenance=provenance,
         card=(directory / "README.md").read_text(encoding="utf-8"),
-        centres_CD=centres_CD,
-        gallery=gallery,
+        centres_CD=readouts.centres_CD,
+        gallery=readouts.gallery,
         model_id=provenance["files"][WEIGHTS_FILE][:_ID_LENGTH],
         path=directory,
         multilabel=multilabel,
-        scope=scope,
-        subclasses=subclasses,
+        scope=readouts.scope,
+        subclasses=readouts.subclasses,
     )
 
 
 def _check_splits(splits: pd.DataFrame) -> None:
     missing = [name for name in SPLIT_COLUMNS if name not in splits.columns]
     require(not missing, "splits", f"a table with {', '.join(SPLIT_COLUMNS)}", list(splits.columns))
-
-
-def _check_gallery_rows(gallery: Gallery | None, splits: pd.DataFrame) -> None:
-    if gallery is None or gallery.rows_M is None:
-        return
-    rows, wanted = gallery.rows_M, (len(gallery.labels_M),)
-    shape = tuple(rows.shape)
-    require(shape == wanted, "gallery.rows_M", f"of shape {wanted}", shape)
-    inside = bool(((rows >= 0) & (rows < len(splits))).all())
-    require(inside, "gallery.rows_M", f"rows of splits.csv, under {len(splits)}", rows.tolist()[:5])
-
-
-def _check_scope(scope: ScopeRecord | None, gallery: Gallery | None) -> None:
-    if scope is None:
-        return
-    scope.check()
-    there = gallery is not None and len(gallery.labels_M) > 0
-    require(there, "scope", "beside a gallery of training embeddings", "none")
 
 
 def _check_target(directory: Path) -> None:
@@ -315,65 +264,14 @@ def _check_parts(embedder: Embedder, classes: list[str], preprocessing: Preproce
     require(size == spec.image_size, "preprocessing.size", f"the model's {spec.image_size}", size)
 
 
-def _check_readouts(
-    embedder: Embedder,
-    classes: list[str],
-    centres_CD: Tensor | None,
-    gallery: Gallery | None,
-    *,
-    multilabel: bool,
-) -> None:
-    count, dim = len(classes), embedder.embedding_dim
-    if multilabel:
-        joined = [name for name in classes if SEPARATOR in name]
-        rule = f"names without {SEPARATOR!r} if there may be several"
-        require(not joined, "classes", rule, joined)
-    if centres_CD is not None:
-        require(not multilabel, "centres_CD", "absent from a multi-label model", "centres")
-        shape = tuple(centres_CD.shape)
-        require(shape == (count, dim), "centres_CD", f"of shape ({count}, {dim})", shape)
-        bad = int((~torch.isfinite(centres_CD)).sum())
-        if bad:
-            raise UserError(f"centres_CD must be finite, got {bad} values that are not")
-    if gallery is not None:
-        shape = tuple(gallery.embeddings_MD.shape)
-        labels_M = gallery.labels_M
-        wanted = (len(labels_M), dim)
-        require(shape == wanted, "gallery.embeddings_MD", f"of shape {wanted}", shape)
-        form = (len(labels_M), count) if multilabel else (len(labels_M),)
-        shape = tuple(labels_M.shape)
-        require(shape == form, "gallery.labels_M", f"of shape {form}", shape)
-        limit = 2 if multilabel else count
-        inside = not len(labels_M) or bool(((labels_M >= 0) & (labels_M < limit)).all())
-        require(inside, "gallery.labels_M", f"class numbers under {limit}", labels_M.tolist()[:5])
-
-
-def _tensors(
-    embedder: Embedder,
-    centres_CD: Tensor | None,
-    gallery: Gallery | None,
-    beside: Sequence[Mapping[str, Tensor]],
-) -> dict[str, Tensor]:
-    tensors = dict(embedder.state_dict())
-    for record in beside:
-        tensors |= record
-    if centres_CD is not None:
-        tensors[_CENTRES] = centres_CD
-    if gallery is not None:
-        tensors[_GALLERY] = gallery.embeddings_MD
-        tensors[_GALLERY_LABELS] = gallery.labels_M
-        if gallery.rows_M is not None:
-            tensors[_GALLERY_ROWS] = gallery.rows_M
+def _save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
     # Copies in plain memory order: safetensors takes neither channels_last nor shared storage.
-    return {
+    copies = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-
-
-def _save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
-        save_file(tensors, path)
+        save_file(copies, path)
         path.chmod(ordinary_mode())  # safetensors writes for the owner only
     except SafetensorError as error:
         raise UserError(
@@ -392,11 +290,9 @@ def _load_weights(path: Path) -> dict[str, Tensor]:
 
 def _rebuild(
     spec: ModelSpec, tensors: dict[str, Tensor], num_classes: int, directory: Path
-) -> tuple[Embedder, dict[str, Tensor]]:
-    """The network filled with the weights, and the tensors of read-outs and other records."""
-    beside = (_READOUT, SCOPE, SUBCLASSES)
-    readout = {name: tensor for name, tensor in tensors.items() if name.startswith(beside)}
-    network = {name: tensor for name, tensor in tensors.items() if name not in readout}
+) -> Embedder:
+    """The network, filled with those of the weights that are its own."""
+    network = {name: tensor for name, tensor in tensors.items() if not name.startswith(BESIDE)}
     outputs = num_classes if any(name.startswith("classifiers.") for name in network) else 0
     with torch.device("meta"):  # no random weights are drawn: loading leaves the generator alone
         embedder = build_embedder(spec.model_copy(update={"weights": "none"}), num_classes=outputs)
@@ -409,7 +305,7 @@ def _rebuild(
     if spec.channels_last:
         embedder = embedder.to(memory_format=torch.channels_last)
     embedder.spec = spec  # keep where training started from
-    return embedder.eval(), readout
+    return embedder.eval()
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -7,7 +7,8 @@ objects that the spec's docstring names ("See `MarginLoss`."), so those follow t
 - the paper stands in the first paragraph, or else in a later one or in the module's docstring, as
   names with a year or an arXiv number: "Wu et al., ICCV 2017";
 - "reconstruction" in the first paragraph marks the whole as one; that word, or UNCONFIRMED, further
-  down (or in the spec's docstring) marks what it says. Without a paper a part counts as our own.
+  down (or in the spec's docstring) marks what it says, and UNCONFIRMED marks an option by what is
+  said of it. Without a paper a part counts as our own.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Part:
         papers: whose it is, as the docstring has it; () if nobody's.
         status: `confirmed` by the paper or its authors' code, `in part`, a `reconstruction`, or
             `ours`.
-        doubts: the sentences that say what is not confirmed.
+        doubts: the sentences that say what is not confirmed, and such options with their meaning.
         options: all but the name.
         text: the whole docstrings, without their lists of arguments.
     """
@@ -165,8 +166,11 @@ def _describe(place: str, spec: type[Spec]) -> Part:
     text, first = "\n\n".join(texts), paragraphs(texts[0])[0]
     cited = [citations(paragraphs(one)[0]) or citations(one)[:1] for one in texts]
     papers = tuple(dict.fromkeys(chain(*cited))) or _in_modules(objects)
-    told = [*map(prose, map(_own_text, spec.__mro__)), *texts]
-    doubts = tuple(one for part in told for one in sentences(part) if _DOUBT.search(one))
+    own = [*map(_own_text, spec.__mro__)]
+    told = [one for part in (*map(prose, own), *texts) for one in sentences(part)]
+    options = tuple(_options(spec, [*own, *documents]))
+    doubts = [one for one in told if _DOUBT.search(one)]
+    doubts += [f"{one.name}: {one.meaning}" for one in options if "UNCONFIRMED" in one.meaning]
     return Part(
         names=_names(place, spec),
         kind=PLACES[place],
@@ -175,8 +179,8 @@ def _describe(place: str, spec: type[Spec]) -> Part:
         summary=first,
         papers=papers,
         status=_status(first, papers, doubts),
-        doubts=doubts,
-        options=tuple(_options(spec, [*map(_own_text, spec.__mro__), *documents])),
+        doubts=tuple(doubts),
+        options=options,
         text=text,
     )
 

@@ -6,45 +6,17 @@ dimension, L = labels of a multi-label target.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import copy
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from likeness.errors import UserError, require
+from likeness.geometry import SPACES, SQUARED_FLOOR, Geometry, Space, project, unit_rows
+from likeness.relations import Relations
 
-Space = Literal["euclidean", "cosine", "dot"]
-SPACES: tuple[Space, ...] = ("euclidean", "cosine", "dot")
-
-# Below this the square root's slope explodes; such pairs count as coincident and get no gradient.
-SQUARED_FLOOR = {torch.float32: 1e-12, torch.float64: 1e-24}
-
-# A row shorter than this has no direction.
-SMALLEST_NORM = 1e-12
-
-
-def project(embeddings_ND: Float[Tensor, "N D"], space: Space) -> Float[Tensor, "N D"]:
-    """Raw embeddings as the space compares them: unit rows for `cosine`, unchanged otherwise.
-
-    A zero row has no direction: it stays zero and gets no gradient.
-    """
-    return unit_rows(embeddings_ND) if space == "cosine" else embeddings_ND
-
-
-def unit_rows(rows_ND: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
-    """Rows divided by their Euclidean norm; a zero row stays zero and gets no gradient.
-
-    `F.normalize` would hand a zero row the gradient 1 / eps = 1e12.
-    """
-    norm_N1: Tensor = torch.linalg.vector_norm(rows_ND, dim=1, keepdim=True)
-    return rows_ND / norm_N1.masked_fill(norm_N1 <= SMALLEST_NORM, torch.inf)
+__all__ = ["SPACES", "SQUARED_FLOOR", "Pairs", "Space", "project", "unit_rows"]
 
 
 class Pairs:
@@ -95,9 +67,9 @@ class Pairs:
             require(
                 both, "reference_ids", "given exactly if ids are, with and_batch", "one of both"
             )
-        self._geometry = _Geometry(embeddings_ND, reference, space, and_batch)
+        self._geometry = Geometry(embeddings_ND, reference, space, and_batch)
         own = reference is None or and_batch
-        self._relations = _Relations(
+        self._relations = Relations(
             labels=labels,
             ids=ids,
             reference_labels=cast(Tensor, _joined(labels if own else None, reference_labels)),
@@ -266,174 +238,11 @@ class Pairs:
         return value.detach() if self._detached else value
 
 
-class _Geometry:
-    """The matrices of one anchor set against one reference set; each computed once."""
-
-    def __init__(
-        self, embeddings: Tensor, reference: Tensor | None, space: Space, and_batch: bool
-    ) -> None:
-        self.space = space
-        self._raw_anchors = embeddings
-        self._raw_references = reference
-        self._and_batch = and_batch
-        self.given = False  # whether the matrix is another than that of the rows
-
-    def with_matrix(self, matrix: Tensor) -> _Geometry:
-        options = (self._raw_anchors, self._raw_references, self.space, self._and_batch)
-        other = _Geometry(*options)
-        given = {"squared_distance" if self.space == "euclidean" else "gram": matrix}
-        # What is cached counts as computed; the rows are the same ones.
-        vars(other).update(given, given=True, anchors=self.anchors, references=self.references)
-        return other
-
-    def through_matrix(self) -> _Geometry:
-        other = copy(self)
-        vars(other).update(given=True, gram=self.gram)
-        return other
-
-    @cached_property
-    def anchors(self) -> Tensor:
-        with _full_precision(self._raw_anchors):
-            return project(_raised(self._raw_anchors), self.space)
-
-    @cached_property
-    def references(self) -> Tensor:
-        if self._raw_references is None:
-            return self.anchors
-        with _full_precision(self._raw_references):
-            rows = project(_raised(self._raw_references).to(self.anchors.dtype), self.space)
-            return torch.cat([self.anchors, rows]) if self._and_batch else rows
-
-    @cached_property
-    def gram(self) -> Tensor:
-        with _full_precision(self.anchors):
-            return self.anchors @ self.references.T
-
-    @cached_property
-    def cosine(self) -> Tensor:
-        if self.space == "cosine":
-            return self.gram
-        with _full_precision(self.anchors):
-            # Rows are scaled before the product: gram / norms would divide 0 by 0 for zero rows.
-            return unit_rows(self.anchors) @ unit_rows(self.references).T
-
-    @cached_property
-    def squared_distance(self) -> Tensor:
-        # In place on matrices made here: relu_ and sqrt_ need only their results for the gradient,
-        # so two N x M matrices fewer stay alive than with clamp_min and sqrt.
-        with _full_precision(self.anchors):
-            if self.space == "cosine":
-                return self.gram.mul(-2.0).add_(2.0).relu_()
-            norms_N1 = self.anchors.square().sum(1, keepdim=True)
-            if self.references is self.anchors:
-                norms_1M = norms_N1.T
-            else:
-                norms_1M = self.references.square().sum(1, keepdim=True).T
-            return (norms_N1 + norms_1M).sub_(self.gram, alpha=2.0).relu_()
-
-    @cached_property
-    def distance(self) -> Tensor:
-        if self.space == "dot":
-            raise UserError("space must be euclidean or cosine where a distance is read, got 'dot'")
-        with _full_precision(self.anchors):
-            return _floored_root(self.squared_distance)
-
-    def distance_to(self, column_NK: Tensor, *, squared: bool) -> Tensor:
-        if self.given:
-            return (self.squared_distance if squared else self.distance).gather(1, column_NK)
-        if self.space == "dot" and not squared:
-            raise UserError("space must be euclidean or cosine where a distance is read, got 'dot'")
-        with _full_precision(self.anchors):
-            chosen_NKD = self.references[column_NK]
-            if self.space == "cosine":  # as in the matrix: a zero row is sqrt(2) from any other
-                cosine_NK = (self.anchors[:, None] * chosen_NKD).sum(2)
-                squared_NK = cosine_NK.mul(-2.0).add(2.0).relu()
-            else:
-                squared_NK = (self.anchors[:, None] - chosen_NKD).square().sum(2)
-            return squared_NK if squared else _floored_root(squared_NK)
-
-
-@dataclass(frozen=True)
-class _Relations:
-    """Labels and ids of anchors and references, and the masks that follow from them."""
-
-    labels: Tensor
-    ids: Tensor | None
-    reference_labels: Tensor
-    reference_ids: Tensor | None
-    square: bool
-    own: bool  # the first N references are the anchors themselves
-    allow_views: bool
-    blocked: Tensor | None = None  # pairs that may not be positive
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.labels), len(self.reference_labels)
-
-    def without(self, blocked: Tensor) -> _Relations:
-        merged = blocked if self.blocked is None else self.blocked | blocked
-        return replace(self, blocked=merged)
-
-    @cached_property
-    def itself(self) -> Tensor:
-        rows, columns = self.shape
-        if self.own:
-            mask = torch.eye(rows, columns, dtype=torch.bool, device=self.labels.device)
-        else:
-            mask = torch.zeros(rows, columns, dtype=torch.bool, device=self.labels.device)
-        if self.ids is not None and self.reference_ids is not None and not self.allow_views:
-            mask = mask | (self.ids[:, None] == self.reference_ids[None, :])
-        return mask
-
-    @cached_property
-    def shares_label(self) -> Tensor:
-        if self.labels.ndim == 1:
-            return self.labels[:, None] == self.reference_labels[None, :]
-        return (self.labels.float() @ self.reference_labels.float().T) > 0
-
-    @cached_property
-    def relevance(self) -> Tensor:
-        if self.labels.ndim == 1:
-            return self.shares_label.float()
-        rows, columns = self.labels.float(), self.reference_labels.float()
-        with _full_precision(rows):
-            shared = rows @ columns.T
-            sizes = rows.square().sum(1)[:, None] * columns.square().sum(1)[None, :]
-            # As a fraction of whole numbers: equal relevance is then equal to the last bit.
-            return (shared.square() / sizes.clamp_min(SMALLEST_NORM)).sqrt().clamp_max(1.0)
-
-    @cached_property
-    def positive(self) -> Tensor:
-        allowed = self.shares_label & ~self.itself
-        return allowed if self.blocked is None else allowed & ~self.blocked
-
-    @cached_property
-    def negative(self) -> Tensor:
-        return ~(self.shares_label | self.itself)
-
-
-@contextmanager
-def _full_precision(tensor: Tensor) -> Iterator[None]:
-    """Autocast off, gradient on: a value cached under `no_grad` would cut the loss's graph."""
-    with torch.autocast(tensor.device.type, enabled=False), torch.enable_grad():
-        yield
-
-
-def _floored_root(squared: Tensor) -> Tensor:
-    floor = SQUARED_FLOOR[squared.dtype]
-    # As clamp_min, whose gradient takes several times as long on the CPU.
-    return F.threshold(squared, floor, floor).sqrt_()
-
-
 def _joined(own: Tensor | None, others: Tensor | None) -> Tensor | None:
     """A column of all references: of the anchors, of others, or of the anchors and then others."""
     if own is None or others is None:
         return others if own is None else own
     return torch.cat([own, others.to(own)])
-
-
-def _raised(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _check(

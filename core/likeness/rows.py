@@ -61,6 +61,11 @@ def as_float(weights: Tensor, kind: torch.dtype) -> Tensor:
     return plain.to(kind)
 
 
+def raised(rows: Tensor) -> Tensor:
+    """Half precision as float32; float64 stays."""
+    return rows if rows.dtype == torch.float64 else rows.float()
+
+
 def within(weights_NM: Tensor, mask_NM: Bool[Tensor, "N M"]) -> Tensor:
     """The weights inside the mask, zero outside; bool weights stay bool."""
     return weights_NM & mask_NM if weights_NM.dtype == torch.bool else weights_NM * mask_NM
@@ -88,8 +93,7 @@ def label_probability(
 
     Differentiable; detach the logits for a constant.
     """
-    raised_NC = logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
-    return F.cross_entropy(raised_NC, labels_N, reduction="none").neg().exp()
+    return F.cross_entropy(raised(logits_NC), labels_N, reduction="none").neg().exp()
 
 
 def width(count_N: Int[Tensor, " N"], columns: int) -> int:

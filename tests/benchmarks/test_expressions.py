@@ -89,13 +89,18 @@ def test_arms_differ_in_what_the_protocol_says(first: str, second: str, parts: s
     assert differences(first, second) == parts
 
 
+GAUSSIAN = {"b", "c", "d", "d0", "b1", "c1", "preact"}
+
+
 def test_objectives_are_those_of_the_protocol() -> None:
     objectives = {arm: spec_of(arm).objective for arm in arms.ARMS}
     classified = {arm for arm, one in objectives.items() if one.classification is not None}
-    assert classified == {"a", "c", "d", "d0", "s", "k", "preact"}
+    assert classified == {"a", "c", "d", "d0", "s", "k", "c1", "preact"}
     losses = {arm: [term.loss.name for term in one.terms] for arm, one in objectives.items()}
     gaussian = ["gaussian_structured"]
-    assert [losses[arm] for arm in ("b", "c", "d", "d0", "preact")] == [gaussian] * 5
+    assert {arm for arm, names in losses.items() if names == gaussian} == GAUSSIAN
+    left_out = {arm for arm in GAUSSIAN if objectives[arm].terms[0].loss.leave_one_out}  # type: ignore[union-attr]
+    assert left_out == set(arms.EXPLORED)
     assert losses["e"] == ["semi_hard_triplet"]
     assert losses["a"] == losses["s"] == losses["k"] == []
     targets = {arm: objectives[arm].classification.targets for arm in classified}  # type: ignore[union-attr]
@@ -108,7 +113,7 @@ def test_objectives_are_those_of_the_protocol() -> None:
 
 def test_every_arm_is_a_job_and_what_goes_on_from_c_comes_after_it() -> None:
     rows = [row for job in expressions.JOBS for row in expressions.rows_of(job)]
-    assert len(rows) == len(set(rows)) == 8 * 3 + 1
+    assert len(rows) == len(set(rows)) == 10 * 3 + 1
     assert {arm for arm, _ in rows} == set(arms.ARMS)
     assert [arm for arm, seed in rows if seed == "1"][:3] == ["c", "d", "d0"]
 
@@ -405,7 +410,7 @@ def test_an_empty_table_says_not_run_yet() -> None:
     runs = pd.DataFrame(columns=expressions.TABLE.columns)
     recorded = summary.Recorded(runs, pd.DataFrame(columns=["arm", "seed"]), {}, {})
     text = summary.render(recorded, summary.render_head(recorded))
-    assert text.count("not run yet") == 9 + 3 + 2 * 9 + 1 + 9 + 1 + 2 * 3 + 1 + 9
+    assert text.count("not run yet") == 11 + 3 + 2 * 11 + 1 + 1 + 11 + 1 + 2 * 3 + 1 + 11
     assert "none yet" in text
 
 

@@ -74,7 +74,7 @@ def test_growth_is_what_was_held_at_once() -> None:
 
     total, growth_mb = with_growth(work)
     assert total == 3 << 25
-    assert 30 < growth_mb < 110
+    assert 30 < growth_mb < 90  # two pages, where one takes the place of the other
 
 
 def test_peak_counts_tensors_held_at_once() -> None:

@@ -41,11 +41,21 @@ def test_every_part_is_described():
     ("name", "kind", "paper", "status"),
     [
         ("margin", "loss", "Wu et al., ICCV 2017", "confirmed"),
-        ("n_pair", "loss", "Sohn, NIPS 2016", "confirmed"),
+        ("n_pair", "loss", "Sohn, NIPS 2016", "in part"),  # an option's default
         ("centre_structured", "loss", "Gong et al. 2019", "reconstruction"),
         ("margin_discriminate", "loss", "Sun, Tang, Bai, S+SSPR 2018", "reconstruction"),
         ("contrastive_bayesian", "loss", "Kan et al., TPAMI 2022", "in part"),
         ("informative_triplets", "miner", "Sumbul et al. 2021", "in part"),
+        ("class_balanced_triplets", "miner", "He et al. 2022", "reconstruction"),
+        ("attention_options", "network part", "He et al. 2022", "reconstruction"),
+        ("self_paced", "loss", "Zhang, Luo, Gu, AAAI 2023", "reconstruction"),
+        ("self_paced", "miner", "Zhang, Luo, Gu, AAAI 2023", "in part"),
+        ("self_paced", "rounds", "Zhang, Luo, Gu, AAAI 2023", "in part"),
+        ("subclasses", "rounds", "Marrero Fernandez et al., arXiv 2001.06612", "in part"),
+        (
+            *("alternating_projections", "training method"),
+            *("Can, Gurbuz, Alatan, ICIP 2021", "in part"),
+        ),
         ("focal", "classification", "Lin et al., ICCV 2017", "confirmed"),
         ("clips", "sampler", "Wang et al. 2019", "confirmed"),
     ],

@@ -7,8 +7,22 @@ from typing import Annotated
 
 import typer
 
-from likeness_apps.benchmark.cross_modal.cli import cross_modal
 from likeness_apps.shell.commands import command
+from likeness_apps.shell.options import Quiet
+
+Out = Annotated[
+    Path, typer.Option("--out", help="Where to write; a stopped benchmark goes on there.")
+]
+Config = Annotated[
+    str, typer.Option("--config", help="The budget of all: a shipped name or a YAML file.")
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one key of it: --set a.b=c; once for each key."),
+]
+Repeats = Annotated[
+    int, typer.Option(min=1, help="Random halves of the classes; of published sets, seeds.")
+]
 
 app = typer.Typer(
     help="Compare methods on the field's own sets and protocols.\n\n"
@@ -33,20 +47,11 @@ def retrieval(
             "--methods", help="Losses (see `likeness methods`), recipes or YAML files, by commas."
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", help="Where to write; a stopped benchmark goes on there.")
-    ],
-    config: Annotated[
-        str, typer.Option("--config", help="The budget of all: a shipped name or a YAML file.")
-    ] = "retrieval",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change one key of it: --set a.b=c; once for each key."),
-    ] = None,
-    repeats: Annotated[
-        int, typer.Option(min=1, help="Random halves of the classes; of published sets, seeds.")
-    ] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar, no table.")] = False,
+    out: Out,
+    config: Config = "retrieval",
+    changes: Changes = None,
+    repeats: Repeats = 1,
+    quiet: Quiet = False,
 ) -> None:
     """Find images of classes that nobody trained on: every method with the same budget.
 
@@ -54,10 +59,9 @@ def retrieval(
     """
     from likeness_apps.benchmark.retrieval import retrieval as body
 
-    chosen = [name.strip() for name in methods.split(",") if name.strip()]
     failed = body(
         *(data, out),
-        methods=chosen,
+        methods=_named(methods),
         config=config,
         changes=changes or [],
         repeats=repeats,
@@ -66,4 +70,64 @@ def retrieval(
     raise typer.Exit(int(failed > 0))
 
 
-app.command(name="cross-modal")(cross_modal)
+@app.command(name="cross-modal")
+@command
+def cross_modal(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Sketchy or TU-Berlin with their zero-shot lists; or photographs, one folder per "
+            "class, with --edges."
+        ),
+    ],
+    out: Out,
+    methods: Annotated[
+        str,
+        typer.Option(
+            "--methods",
+            help="untrained, cross_entropy, baseline, within, plain, mathm, a loss of `likeness "
+            "methods` or a YAML file, by commas.",
+        ),
+    ] = "baseline,mathm",
+    split: Annotated[
+        str | None,
+        typer.Option(help="Which published division of the classes: zeroshot1, zeroshot2, ..."),
+    ] = None,
+    edges: Annotated[
+        str | None,
+        typer.Option(
+            help="Of photographs alone: their edge maps (canny or sobel) stand in for sketches. "
+            "These are pseudo-sketches; nobody drew them."
+        ),
+    ] = None,
+    codes: Annotated[
+        str,
+        typer.Option(help="What 64-bit codes are fitted to: training, or gallery as in papers."),
+    ] = "training",
+    config: Config = "cross_modal",
+    changes: Changes = None,
+    repeats: Repeats = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Find photographs of classes that nobody trained on by sketches of them.
+
+    Example: likeness benchmark cross-modal Sketchy --split zeroshot1 --out runs/sketchy
+
+    Example: likeness benchmark cross-modal AID --edges canny --out runs/edges
+    """
+    from likeness_apps.benchmark.cross_modal.run import Request
+    from likeness_apps.benchmark.cross_modal.run import cross_modal as body
+
+    request = Request(
+        *(data, out, _named(methods), split, edges, codes),
+        config=config,
+        changes=tuple(changes or ()),
+        repeats=repeats,
+        quiet=quiet,
+    )
+    raise typer.Exit(int(body(request) > 0))
+
+
+def _named(methods: str) -> tuple[str, ...]:
+    """The methods of a list by commas."""
+    return tuple(name.strip() for name in methods.split(",") if name.strip())

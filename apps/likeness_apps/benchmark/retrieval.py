@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from likeness.config import parse
 from likeness.data.manifest import Manifest
+from likeness.files import write_json, write_text
 from likeness.provenance import collect_provenance, hash_table
 from likeness.training.spec import RunSpec
 from likeness_apps.benchmark import table
 from likeness_apps.benchmark.layouts import recognise
-from likeness_apps.benchmark.protocol import divided, is_published
-from likeness_apps.benchmark.recipes import UNTRAINED, checked
-from likeness_apps.benchmark.training import asked, build, readable, seeded, train
+from likeness_apps.benchmark.protocol import CLUSTERS, divided, is_published
+from likeness_apps.benchmark.recipes import checked
+from likeness_apps.benchmark.rounds import Bench, run_all
+from likeness_apps.benchmark.training import asked, build, readable
 from likeness_apps.shell import configs
 from likeness_apps.shell.console import say, show_table
+from likeness_apps.shell.setup import Setup
 
 FOLDER = "benchmark"  # of the shared configurations
-
-
-@dataclass(frozen=True, eq=False)
-class Bench:
-    """What all runs of one benchmark share."""
-
-    out: Path
-    manifest: Manifest
-    changes: Sequence[str]
-    quiet: bool
 
 
 def retrieval(
@@ -69,14 +59,15 @@ def retrieval(
     shared = parse(RunSpec, base)
     facts = _facts(manifest, shared)
     table.begin(out, facts, {name: spec.model_dump(mode="json") for name, spec in specs.items()})
-    bench, failed = Bench(out, manifest, changes, quiet), 0
-    for repeat in range(repeats):
-        for method, spec in specs.items():
-            if not table.is_done(table.read_runs(out), method, repeat):
-                say(f"{method}, repeat {repeat + 1} of {repeats}", quiet=quiet)
-                failed += not _run(bench, method, repeat, spec)
+
+    def of_repeat(spec: RunSpec, repeat: int) -> Setup:
+        return build(spec, divided(manifest, repeat), changes=changes, quiet=quiet)
+
+    failed = run_all(Bench(out, of_repeat, asked, quiet), specs, repeats)
+    found = _with_clusters(out, table.summarise(out, list(specs), shared=is_published(manifest)))
     made = collect_provenance(seed=shared.seed, data_hash=facts["data"])
-    found = table.summarise(out, list(specs), made, shared=is_published(manifest))
+    write_json(out / "summary.json", {"methods": found, "provenance": made})
+    write_text(out / "summary.md", f"{table.markdown(found)}\n")
     heads, rows = table.rows_of(found)
     show_table(f"{manifest.layout}, classes nobody trained on", heads, rows, quiet=quiet)
     say(f"{out / table.RUNS}: every run;  {out / 'summary.md'}: the table", quiet=quiet)
@@ -94,30 +85,10 @@ def _facts(manifest: Manifest, base: RunSpec) -> dict[str, Any]:
     }
 
 
-def _run(bench: Bench, method: str, repeat: int, spec: RunSpec) -> bool:
-    """One row of the table, also of a run that fails, with its reason. Whether it succeeded."""
-    began = time.perf_counter()
-    row: dict[str, Any] = dict.fromkeys(table.KEYS, "") | {"method": method, "repeat": repeat}
-    try:
-        row |= _measure(bench, method, repeat, spec) | {"status": "done"}
-    except Exception as error:
-        note = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        row |= {"status": "failed", "note": note}
-        say(f"{method} failed: {note}", quiet=bench.quiet)
-    table.add_run(bench.out, row | {"seconds": round(time.perf_counter() - began, 1)})
-    return bool(row["status"] == "done")
-
-
-def _measure(bench: Bench, method: str, repeat: int, spec: RunSpec) -> dict[str, Any]:
-    """Train a method once, keep what its queries found, and give the row's figures."""
-    manifest, quiet = divided(bench.manifest, repeat), bench.quiet
-    setup = build(seeded(spec, repeat), manifest, changes=bench.changes, quiet=quiet)
-    shown = 0
-    if method != UNTRAINED:
-        folder = bench.out / "runs" / f"{method}-{repeat}"
-        train(setup, folder, quiet=quiet)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        shown = setup.spec.epochs * sum(map(len, setup.plan.batches(0)))
-    found = asked(setup)
-    table.keep_queries(bench.out, method, repeat, found)
-    return {**{name: round(value, 6) for name, value in found.values.items()}, "images": shown}
+def _with_clusters(out: Path, found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The figures of every method, and NMI: it has no items to draw, so its range over repeats."""
+    done = table.done_runs(out)
+    for method, figures in found.items():
+        nmi = done.loc[done["method"] == method].groupby("repeat")[CLUSTERS].last()
+        figures[CLUSTERS] = {"value": nmi.mean(), "low": nmi.min(), "high": nmi.max()}
+    return found

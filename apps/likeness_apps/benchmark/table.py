@@ -24,8 +24,8 @@ from likeness.evaluation.resampling import (
     mean_sums,
     two_level_interval,
 )
-from likeness.files import atomic_path, write_json, write_text
-from likeness_apps.benchmark.protocol import CLUSTERS, Found
+from likeness.files import atomic_path, write_json
+from likeness_apps.benchmark.protocol import Found
 from likeness_apps.shell.outputs import require_new
 
 FACTS, RUNS = "benchmark.json", "runs.csv"
@@ -65,6 +65,12 @@ def read_runs(out: Path) -> pd.DataFrame:
     return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=KEYS)
 
 
+def done_runs(out: Path) -> pd.DataFrame:
+    """Those that succeeded."""
+    runs = read_runs(out)
+    return runs[runs["status"] == "done"]
+
+
 def is_done(runs: pd.DataFrame, method: str, repeat: int) -> bool:
     """Whether a run need not be made again; failed ones are."""
     row = (runs["method"] == method) & (runs["repeat"] == repeat) & (runs["status"] == "done")
@@ -91,40 +97,44 @@ def _queries(out: Path, method: str, repeat: int) -> Path:
 
 
 def summarise(
-    out: Path, methods: Sequence[str], provenance: Mapping[str, Any], *, shared: bool
+    out: Path, methods: Sequence[str], *, shared: bool, by: str = "label"
 ) -> dict[str, dict[str, Any]]:
-    """Method -> figure -> value with its interval over what was run, written and returned.
-
-    With one repeat groups are classes, and the interval is evaluation noise only; with more,
-    repeats are drawn, then classes. NMI has no items to draw: its range over repeats is given.
+    """Method -> figure -> value with its interval over what was run, and repeats.
 
     Args:
         out: the benchmark.
         methods: in the order of the table.
-        provenance: versions, seed and data, written beside the figures.
-        shared: all repeats test the same classes.
+        shared: all repeats test the same groups of queries.
+        by: see `figures_over`.
     """
-    runs = read_runs(out)
-    done = runs[runs["status"] == "done"]
+    done = done_runs(out)
     found = {}
     for method in methods:
         repeats = sorted(done.loc[done["method"] == method, "repeat"].unique())
         if repeats:
             tables = [pd.read_parquet(_queries(out, method, int(one))) for one in repeats]
-            found[method] = figures_over(tables, shared=shared) | {"repeats": len(repeats)}
-            nmi = done.loc[done["method"] == method].groupby("repeat")[CLUSTERS].last()
-            found[method][CLUSTERS] = {"value": nmi.mean(), "low": nmi.min(), "high": nmi.max()}
-    write_json(out / "summary.json", {"methods": found, "provenance": dict(provenance)})
-    write_text(out / "summary.md", markdown(found) + "\n")
+            figures = figures_over(tables, shared=shared, by=by)
+            found[method] = figures | {"repeats": len(repeats)}
     return found
 
 
-def figures_over(tables: Sequence[pd.DataFrame], *, shared: bool) -> dict[str, Any]:
-    """Figure -> value, low, high, label over the queries of one repeat or of several."""
-    names = [name for name in tables[0] if name not in ("path", "label")]
+def figures_over(
+    tables: Sequence[pd.DataFrame], *, shared: bool, by: str = "label"
+) -> dict[str, Any]:
+    """Figure -> value, low, high, label over the queries of one repeat or of several.
+
+    With one repeat groups of queries are drawn, and the interval is evaluation noise only; with
+    more, repeats are drawn, then groups.
+
+    Args:
+        tables: the queries of each repeat.
+        shared: all repeats test the same groups.
+        by: the column that says which queries are drawn together.
+    """
+    names = [name for name in tables[0] if name not in ("path", "label", by)]
     figures: dict[str, Any] = {}
     for name in names:
-        sums = [mean_sums(one[name].to_numpy(), one["label"].to_numpy(str)) for one in tables]
+        sums = [mean_sums(one[name].to_numpy(), one[by].to_numpy(str)) for one in tables]
         got: Interval
         if len(sums) == 1:
             got = interval(sums[0], mean_of_sums)

@@ -89,7 +89,11 @@ def build(
     Raises:
         UserError: if parts do not fit each other or the data.
     """
-    ready = prepared(manifest)
+    return built(spec, prepared(manifest), changes=changes, quiet=quiet)
+
+
+def built(spec: RunSpec, ready: Prepared, *, changes: Sequence[str], quiet: bool) -> Setup:
+    """As `build`, of a set that is prepared."""
     fixed = spec.model_copy(update={"monitor": None, "patience": None})
     raw = fixed.model_dump(mode="json", exclude_unset=True)
     fitted = adapt(fixed, ready, raw=raw, config=None, changes=changes, quiet=quiet)
@@ -124,7 +128,7 @@ def taught(teacher: Setup) -> np.ndarray:
     """The embeddings of the training images by a trained teacher, as it compares them."""
     manifest = teacher.prepared.manifest
     rows = manifest.rows("train").reset_index(drop=True)
-    return prepared_rows(_answers(teacher, rows).embeddings_ND, teacher.spec.model.space, "teacher")
+    return prepared_rows(answers(teacher, rows).embeddings_ND, teacher.spec.model.space, "teacher")
 
 
 def asked(setup: Setup) -> Found:
@@ -135,13 +139,21 @@ def asked(setup: Setup) -> Found:
     """
     manifest = setup.prepared.manifest
     rows = manifest.rows("test").reset_index(drop=True)
-    raw = _answers(setup, rows)
+    raw = answers(setup, rows)
     tested = rows.iloc[raw.kept_N]
     return measured(raw.embeddings_ND, tested, manifest.layout, setup.spec.model.space)
 
 
-def _answers(setup: Setup, rows: pd.DataFrame) -> Raw:
-    """What the network says of images as they are, without random changes."""
+def answers(setup: Setup, rows: pd.DataFrame) -> Raw:
+    """What the network says of images as they are, without random changes.
+
+    Args:
+        setup: with the network.
+        rows: of its manifest, numbered from 0.
+
+    Raises:
+        UserError: if an answer is not finite.
+    """
     images = ImageRows(setup.prepared.manifest.root, rows["path"].tolist(), setup.preprocessing)
     split = Split(images, np.zeros(len(rows), np.int64), rows)  # nobody tested is a class
     raw = answer(setup.embedder, split)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,20 +12,18 @@ from likeness_apps.facial_expression.faces.command import predict
 from likeness_apps.facial_expression.variants.command import subclasses
 from likeness_apps.facial_expression.video.command import video
 from likeness_apps.shell.commands import command
-from likeness_apps.shell.grammar import domain_of
+from likeness_apps.shell.options import Layout, NewFolder, Seed, domain_of
 
 
 @command
 def sample(
     context: typer.Context,
-    out: Annotated[Path, typer.Argument(help="A new directory.")],
-    layout: Annotated[
-        str | None, typer.Option(help="The public layout: see above; by default the first.")
-    ] = None,
+    out: NewFolder,
+    layout: Layout = None,
     per_class: Annotated[
         int | None, typer.Option(help="Faces of each expression. By default 60.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the generator.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Draw faces with displayed expressions and made-up votes, in a real public layout.
 
@@ -36,8 +33,7 @@ def sample(
     """
     from likeness_apps.shell.inspect import write_sample
 
-    size = {} if per_class is None else {"per_class": per_class}
-    write_sample(domain_of(context), out, layout=layout, seed=seed, **size)
+    write_sample(domain_of(context), out, layout=layout, seed=seed, per_class=per_class)
 
 
 OWN: Mapping[str, Callable[..., None]] = {

@@ -8,7 +8,7 @@ import typer
 
 from likeness_apps.facial_expression.faces.command import Margin, MinFace
 from likeness_apps.shell.commands import command
-from likeness_apps.shell.grammar import Data, Out, Quiet, domain_of
+from likeness_apps.shell.options import Data, Out, Quiet, domain_of
 
 
 @command

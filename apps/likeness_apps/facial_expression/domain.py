@@ -160,12 +160,12 @@ DOMAIN = Domain(
         "affectnet8": Protocol(
             ("affectnet",),
             GivenSplits(),
-            "AffectNet (Mollahosseini et al. 2017), 8 classes; the official validation is tested",
+            "AffectNet (Mollahosseini et al. 2019), 8 classes; the official validation is tested",
         ),
         "affectnet7": Protocol(
             ("affectnet",),
             GivenSplits(),
-            "AffectNet (Mollahosseini et al. 2017), 7 classes, without contempt; the official "
+            "AffectNet (Mollahosseini et al. 2019), 7 classes, without contempt; the official "
             "validation is tested",
             coarser=_without("contempt"),
         ),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from likeness_apps.shell.commands import command
+from likeness_apps.shell.options import Quiet
 
 
 @command
@@ -21,7 +22,7 @@ def reproduce(
         list[str] | None,
         typer.Option("--set", help="Change one key of its run: --set a.b=c; once for each key."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar, no table.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run a paper's settings on its data, and print our figures beside the published ones.
 

@@ -22,20 +22,28 @@ from likeness_apps.person_reid.archive.commands import (
 from likeness_apps.person_reid.tracklets.command import tracklets
 from likeness_apps.person_reid.withdrawn import acknowledging
 from likeness_apps.shell.commands import command
-from likeness_apps.shell.grammar import (
+from likeness_apps.shell.grammar import inspect, train
+from likeness_apps.shell.options import (
+    BootstrapSeed,
     Data,
     Device,
+    Examples,
     Images,
+    Label,
+    Layout,
+    Licence,
     Limit,
     Model,
+    NewFolder,
     Out,
+    OutComparison,
+    OutModel,
     Quiet,
+    Seed,
     Tta,
     domain_of,
-    inspect,
-    train,
 )
-from likeness_apps.shell.transfer import Examples, Label, Licence, OutModel, distill
+from likeness_apps.shell.transfer import distill
 
 Protocol = Annotated[
     str,
@@ -56,14 +64,12 @@ ReRank = Annotated[
 @command
 def sample(
     context: typer.Context,
-    out: Annotated[Path, typer.Argument(help="A new directory.")],
-    layout: Annotated[
-        str | None, typer.Option(help="The public layout: see above; by default the first.")
-    ] = None,
+    out: NewFolder,
+    layout: Layout = None,
     people: Annotated[
         int | None, typer.Option(help="How many; half of them are tested. By default 40.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the generator.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Draw people who walk past four cameras, in a real public layout.
 
@@ -75,8 +81,7 @@ def sample(
     """
     from likeness_apps.shell.inspect import write_sample
 
-    size = {} if people is None else {"people": people}
-    write_sample(domain_of(context), out, layout=layout, seed=seed, **size)
+    write_sample(domain_of(context), out, layout=layout, seed=seed, people=people)
 
 
 @command
@@ -171,8 +176,8 @@ def compare(
         Path, typer.Argument(metavar="RESULT_A", help="A result of evaluate or score.")
     ],
     second: Annotated[Path, typer.Argument(metavar="RESULT_B", help="Another one.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Write comparison.json here.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    out: OutComparison = None,
+    seed: BootstrapSeed = 0,
 ) -> None:
     """Paired differences A - B over the same queries, with intervals by drawing identities.
 

@@ -19,7 +19,6 @@ from likeness.errors import UserError, require
 from likeness.files import atomic_path, sha256_file
 from likeness.inference.predictor import Predictor
 from likeness.inference.sets import SetPooling
-from likeness.provenance import collect_provenance
 from likeness_apps.person_reid.embedding import EmbeddedTracklets, embed_tracklets
 from likeness_apps.person_reid.grouping import by_tracklet
 from likeness_apps.person_reid.layouts.halves import TESTED_IN, with_split
@@ -32,6 +31,7 @@ from likeness_apps.person_reid.tracklet_table import require_rankable, tracklet_
 from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.outputs import require_new
+from likeness_apps.shell.results import provenance_of
 
 TRACKLETS, FEATURES = "tracklets.csv", "features.npy"
 BIOMETRIC = (
@@ -105,11 +105,16 @@ def evaluate(
         include_images=include_images,
     )
     show(metrics, quiet=quiet)
-    for place, reason in list(asked.failures.items())[:TOLD]:
-        say(f"left out: {rows['path'].iloc[place]}: {reason}", quiet=quiet)
+    _tell_lost(rows, asked, quiet=quiet)
     files = ["report.html", "metrics.json", *queries_files(scored, again), TRACKLETS, FEATURES]
     say(f"{out}: {', '.join(files)}", quiet=quiet)
     return metrics
+
+
+def _tell_lost(rows: pd.DataFrame, asked: EmbeddedTracklets, *, quiet: bool) -> None:
+    """The first frames that could not be read."""
+    for place, reason in list(asked.failures.items())[:TOLD]:
+        say(f"left out: {rows['path'].iloc[place]}: {reason}", quiet=quiet)
 
 
 def _facts(bundle: Bundle, frames: SetPooling, asked: EmbeddedTracklets) -> dict[str, Any]:
@@ -126,10 +131,7 @@ def _facts(bundle: Bundle, frames: SetPooling, asked: EmbeddedTracklets) -> dict
             "frames": int(asked.table["used"].sum()),
             "unreadable_frames": len(asked.failures),
         },
-        "provenance": collect_provenance(
-            seed=int(bundle.provenance.get("seed", 0)),
-            data_hash=str(bundle.provenance.get("data_hash", "")),
-        ),
+        "provenance": provenance_of(bundle),
     }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from likeness_apps.shell.grammar import domain_of
+from likeness_apps.shell.options import domain_of
 
 if TYPE_CHECKING:
     from likeness.data.manifest import Manifest

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ import pandas as pd
 
 from likeness.bundle import Bundle, load_bundle
 from likeness.data.manifest import Manifest
-from likeness.data.place import place_of
 from likeness.errors import UserError, require
 from likeness.files import sha256_file
 from likeness.inference.predictor import Predictor
+from likeness.search.index import Index
 from likeness_apps.remote_sensing.chips import (
     Cut,
     SceneChips,
@@ -37,6 +36,8 @@ from likeness_apps.remote_sensing.footprints import (
     LONGITUDES,
     Box,
     footprint_columns,
+    image_footprints,
+    is_tiff,
     rows_in_box,
     write_footprints,
 )
@@ -46,8 +47,6 @@ from likeness_apps.shell.answers import Asked, Query, deliver, require_outputs
 from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.report.data import Picture
-
-_TIFF_SIGNS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
 def index_images(
@@ -65,7 +64,7 @@ def index_images(
     Arguments, result and errors: see `likeness_apps.shell.search.index`.
     """
     return shell.index(
-        domain, model, data, out, batch_size, describe=_footprints, device=device, quiet=quiet
+        domain, model, data, out, batch_size, describe=image_footprints, device=device, quiet=quiet
     )
 
 
@@ -115,21 +114,7 @@ def index_chips(
     predictor = Predictor(bundle, batch_size=batch_size, columns="embed", device=device)
     manifest = shell.archive_of(domain, data)
     parts = out.with_name(f"{out.name}.parts")
-    tables, embeddings = [], []
-    reason: object = "none"
-    with progress("scenes", quiet=quiet) as advance:
-        for done, row in enumerate(manifest.table.to_dict("records"), start=1):
-            try:
-                chips = _cached(predictor, manifest.file(str(row["path"])), cut, parts)
-            except UserError as error:
-                reason = str(error)
-                say(f"left out: {row['path']}: {reason}", quiet=quiet)
-            else:
-                _tell_lost(str(row["path"]), chips, quiet=quiet)
-                tables.append(_rows(row, chips))
-                embeddings.append(chips.embeddings_ND)
-            advance(done, len(manifest.table))
-    require(sum(map(len, tables)), "data", "GeoTIFFs with at least one readable chip", reason)
+    tables, embeddings = _all_chips(predictor, manifest, cut, parts, quiet=quiet)
     shell.write_archive(
         domain,
         bundle,
@@ -189,11 +174,7 @@ def search_archive(
     if gpkg is not None:
         require(gpkg.suffix.lower() == ".gpkg", "gpkg", "a .gpkg file", str(gpkg))
     bundle, opened = shell.open_archive(archive)
-    within_G = None
-    if box is not None:
-        within_G = rows_in_box(opened.rows, box, box_crs)
-        require(within_G.any(), "box", "over at least one footprint of the index", box)
-        say(f"{int(within_G.sum())} of {len(opened)} rows are inside the box", quiet=quiet)
+    within_G = None if box is None else _rows_inside(opened, box, box_crs, quiet=quiet)
     if window is not None:
         asked = _ask_window(bundle, query, window, device)
     else:
@@ -207,6 +188,14 @@ def search_archive(
     if gpkg is not None:
         write_footprints(gpkg, found, quiet=quiet)
     return deliver(domain, opened, asked, found, out=out, sheet=sheet, quiet=quiet, **seen)
+
+
+def _rows_inside(opened: Index, box: Box, crs: str, *, quiet: bool) -> np.ndarray:
+    """Which rows of an index are searched."""
+    within_G = rows_in_box(opened.rows, box, crs)
+    require(within_G.any(), "box", "over at least one footprint of the index", box)
+    say(f"{int(within_G.sum())} of {len(opened)} rows are inside the box", quiet=quiet)
+    return within_G
 
 
 def _ask_window(bundle: Bundle, scene: Path, window: Window, device: str) -> Asked:
@@ -237,9 +226,31 @@ def _hit_name(hit: Any) -> str:
     return f"{hit.path} {hit.column},{hit.row}"
 
 
+def _all_chips(
+    predictor: Predictor, manifest: Manifest, cut: Cut, parts: Path, *, quiet: bool
+) -> tuple[list[pd.DataFrame], list[np.ndarray]]:
+    """Rows and embeddings of every scene that can be read; says what is left out."""
+    tables, embeddings = [], []
+    reason: object = "none"
+    with progress("scenes", quiet=quiet) as advance:
+        for done, row in enumerate(manifest.table.to_dict("records"), start=1):
+            try:
+                chips = _cached(predictor, manifest.file(str(row["path"])), cut, parts)
+            except UserError as error:
+                reason = str(error)
+                say(f"left out: {row['path']}: {reason}", quiet=quiet)
+            else:
+                _tell_lost(str(row["path"]), chips, quiet=quiet)
+                tables.append(_rows(row, chips))
+                embeddings.append(chips.embeddings_ND)
+            advance(done, len(manifest.table))
+    require(sum(map(len, tables)), "data", "GeoTIFFs with at least one readable chip", reason)
+    return tables, embeddings
+
+
 def _cached(predictor: Predictor, path: Path, cut: Cut, parts: Path) -> SceneChips:
     """The chips of a scene, from what a stopped call has left if nothing has changed since."""
-    require(_is_tiff(path), "image", "a GeoTIFF (others are not cut into chips)", path.name)
+    require(is_tiff(path), "image", "a GeoTIFF (others are not cut into chips)", path.name)
     status = path.stat()
     asked = [str(path), status.st_size, status.st_mtime_ns, predictor.model_id]
     asked += [cut.chip, cut.stride, cut.min_valid]
@@ -249,14 +260,6 @@ def _cached(predictor: Predictor, path: Path, cut: Cut, parts: Path) -> SceneChi
     chips = scene_chips(predictor, path, cut)
     chips.save(part)
     return chips
-
-
-def _is_tiff(path: Path) -> bool:
-    try:
-        with path.open("rb") as handle:
-            return handle.read(4) in _TIFF_SIGNS
-    except OSError as error:
-        raise UserError(f"image must be readable, got {path}: {error.strerror}") from error
 
 
 def _tell_lost(path: str, chips: SceneChips, *, quiet: bool) -> None:
@@ -278,30 +281,3 @@ def _rows(row: dict[str, Any], chips: SceneChips) -> pd.DataFrame:
     kept = {name: value for name, value in row.items() if name not in places}
     scene = pd.DataFrame([kept]).loc[[0] * len(places)].reset_index(drop=True)
     return scene.join(places)
-
-
-def _footprints(manifest: Manifest) -> pd.DataFrame:
-    """`footprint_columns` of whole images; no column at all if none of them has a place."""
-    tables = list(_image_places(manifest))
-    if all(table["footprint"].iloc[0] == "" for table in tables):
-        return pd.DataFrame(index=manifest.table.index)
-    return pd.concat(tables, ignore_index=True)
-
-
-def _image_places(manifest: Manifest) -> Iterator[pd.DataFrame]:
-    import warnings
-
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
-    for path in manifest.table["path"]:
-        place, size = None, (0, 0)
-        if _is_tiff(manifest.file(path)):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                try:
-                    with rasterio.open(manifest.file(path)) as dataset:
-                        place, size = place_of(dataset), (dataset.width, dataset.height)
-                except RasterioError:  # readable by another decoder, and without a place
-                    pass
-        yield footprint_columns(place, np.array([[0, 0, *size]], np.int64))

@@ -11,17 +11,22 @@ import typer
 
 from likeness.errors import UserError, require
 from likeness_apps.shell.commands import command
-from likeness_apps.shell.grammar import (
+from likeness_apps.shell.options import (
     Against,
     Also,
     Device,
     Images,
+    Index,
     Limit,
     Model,
+    Neighbours,
     Out,
+    OutHits,
     OutIndex,
     Protocol,
     Quiet,
+    Seed,
+    Sheet,
     SplitName,
     Tta,
     domain_of,
@@ -99,7 +104,7 @@ def scene(
     out: Annotated[Path, typer.Argument(help="A new .tif; its truth is written beside it.")],
     width: Annotated[int, typer.Option(min=96, help="Pixels.")] = 1536,
     height: Annotated[int, typer.Option(min=96, help="Pixels.")] = 1152,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the generator.")] = 0,
+    seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Draw a large scene of the classes of `sample`, with its true regions as a GeoPackage.
@@ -219,11 +224,11 @@ def index(
 @command
 def search(
     context: typer.Context,
-    archive: Annotated[Path, typer.Argument(metavar="INDEX", help="What `index` wrote.")],
+    archive: Index,
     query: Annotated[Path, typer.Argument(help="An image, a folder of images, or a scene.")],
-    k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
-    out: Annotated[Path | None, typer.Option("--out", help="Table: csv or parquet.")] = None,
-    sheet: Annotated[Path | None, typer.Option("--sheet", help="Contact sheet (PNG).")] = None,
+    k: Neighbours = 10,
+    out: OutHits = None,
+    sheet: Sheet = None,
     gpkg: Annotated[Path | None, typer.Option(help="GeoPackage of the footprints.")] = None,
     box: Annotated[
         str | None, typer.Option(help="Only what meets WEST,SOUTH,EAST,NORTH is searched.")

@@ -5,6 +5,8 @@ Legend: N = rows, P = points.
 
 from __future__ import annotations
 
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ import pandas as pd
 import shapely
 from jaxtyping import Bool, Int, Shaped
 
-from likeness.data.place import Place
+from likeness.data.manifest import Manifest
+from likeness.data.place import Place, place_of
 from likeness.errors import UserError, require
 from likeness_apps.remote_sensing.geopackage import write_geopackage
 from likeness_apps.shell.console import say
@@ -20,6 +23,7 @@ from likeness_apps.shell.console import say
 LONGITUDES = "EPSG:4326"
 LAYER = "results"
 Box = tuple[float, float, float, float]  # west, south, east, north
+_TIFF_SIGNS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _POINTS_PER_EDGE = 5  # an edge that is straight in one reference system is bent in another
 _BLOCK = 1 << 16  # rows that are transformed together
 
@@ -55,6 +59,41 @@ def footprint_columns(place: Place | None, windows_N4: Int[np.ndarray, "N 4"]) -
         top=y_N4.max(axis=1),
         footprint=shapely.to_wkt(polygons_N, rounding_precision=-1),
     )
+
+
+def image_footprints(manifest: Manifest) -> pd.DataFrame:
+    """`footprint_columns` of whole images; no column at all if none of them has a place."""
+    tables = [_image_footprint(manifest.file(path)) for path in manifest.table["path"]]
+    if all(table["footprint"].iloc[0] == "" for table in tables):
+        return pd.DataFrame(index=manifest.table.index)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _image_footprint(path: Path) -> pd.DataFrame:
+    """One row; what rasterio does not open is read by another decoder, and has no place."""
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    place, size = None, (0, 0)
+    if is_tiff(path):
+        with warnings.catch_warnings(), suppress(RasterioError):
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as dataset:
+                place, size = place_of(dataset), (dataset.width, dataset.height)
+    return footprint_columns(place, np.array([[0, 0, *size]], np.int64))
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether a file begins as a TIFF does.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    try:
+        with path.open("rb") as handle:
+            return handle.read(4) in _TIFF_SIGNS
+    except OSError as error:
+        raise UserError(f"image must be readable, got {path}: {error.strerror}") from error
 
 
 def transformed(

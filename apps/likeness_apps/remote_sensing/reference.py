@@ -160,19 +160,6 @@ def _metrics(
         for name, sampled, pixels in zip(names, estimated.sampled_C, found.pixels_C, strict=True)
         if pixels and not sampled
     ]
-    classes = []
-    for number, name in enumerate(names):
-        classes.append(
-            {
-                "class": name,
-                "reference_pixels": int(counts_CC[:, number].sum()),
-                "mapped_pixels": int(found.pixels_C[number]),
-                "mapped_hectares": float(found.hectares_C[number]),
-                "hectares": _entry(estimated.areas, drawn[f"areas/{number}"], number),
-                "users": _entry(estimated.users, drawn[f"users/{number}"], number),
-                "producers": _entry(estimated.producers, drawn[f"producers/{number}"], number),
-            }
-        )
     unweighted = from_counts(counts_CC.T)  # there, rows are the truth
     return {
         "protocol": PROTOCOL,
@@ -196,10 +183,32 @@ def _metrics(
             "classes_without_reference": unsampled,
         },
         "overall_accuracy": _entry(estimated.overall, drawn["overall"], ()),
-        "per_class": classes,
+        "per_class": _per_class(names, counts_CC, found, estimated, drawn),
         "unweighted": plain(unweighted.values),
         "confusion": {"classes": list(names), "counts": unweighted.counts_CC.tolist()},
     }
+
+
+def _per_class(
+    names: Sequence[str],
+    counts_CC: np.ndarray,
+    found: Tally,
+    estimated: AreaAccuracy,
+    drawn: dict[str, Interval],
+) -> list[dict[str, Any]]:
+    """Pixels, areas and accuracies of every class."""
+    return [
+        {
+            "class": name,
+            "reference_pixels": int(counts_CC[:, number].sum()),
+            "mapped_pixels": int(found.pixels_C[number]),
+            "mapped_hectares": float(found.hectares_C[number]),
+            "hectares": _entry(estimated.areas, drawn[f"areas/{number}"], number),
+            "users": _entry(estimated.users, drawn[f"users/{number}"], number),
+            "producers": _entry(estimated.producers, drawn[f"producers/{number}"], number),
+        }
+        for number, name in enumerate(names)
+    ]
 
 
 def _entry(estimates: Estimates, drawn: Interval, at: int | tuple[()]) -> dict[str, Any]:

@@ -25,13 +25,12 @@ from likeness.inference.ensemble import Ensemble
 from likeness.inference.hashed import answer_hashed
 from likeness.inference.predictor import Predictor
 from likeness.inference.readers import available_readouts, reader_of
-from likeness.provenance import collect_provenance
 from likeness_apps.shell.coarser import brought_to
 from likeness_apps.shell.console import figure, progress, say, show_table
 from likeness_apps.shell.coverage import with_absent
-from likeness_apps.shell.domain import Coarser, Domain, FieldMeasures
+from likeness_apps.shell.domain import Coarser, Domain
 from likeness_apps.shell.matching import select_rows, strangers_only, wanted_rows
-from likeness_apps.shell.measure import Answers, Measured
+from likeness_apps.shell.measure import Answers, Measured, with_field
 from likeness_apps.shell.members import (
     predictor_of,
     require_unseen,
@@ -42,8 +41,10 @@ from likeness_apps.shell.members import (
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.results import (
     predictions_table,
+    provenance_of,
     report_of,
     thumbnail_of,
+    with_failures,
     write_results,
 )
 from likeness_apps.shell.screening import screened
@@ -116,7 +117,6 @@ def evaluate(
     table, covered = with_absent(
         domain, bundle, manifest, terms, measured_split, table, answers.classes
     )
-    task = task_of(answers.classes, multilabel=bundle.multilabel)
     counted = len(answers.truth_N)
     metrics = {
         **measured.metrics,
@@ -133,6 +133,7 @@ def evaluate(
     }
     write_results(out, metrics, table, answers.embeddings_ND)
     _report(out, domain, bundle, model, manifest.root, metrics, table, answers, include_images)
+    task = task_of(answers.classes, multilabel=bundle.multilabel)
     _show(out, metrics, task.shown, quiet=quiet)
     if domain.measures is not None:
         field = domain.measures()
@@ -147,10 +148,7 @@ def _facts(domain: Domain, bundle: Bundle) -> dict[str, Any]:
         "model_id": bundle.model_id,
         "space": bundle.space,
         "data_licence": bundle.data_licence,
-        "provenance": collect_provenance(
-            seed=int(bundle.provenance.get("seed", 0)),
-            data_hash=str(bundle.provenance.get("data_hash", "")),
-        ),
+        "provenance": provenance_of(bundle),
     }
 
 
@@ -228,18 +226,11 @@ def _measure(
     task = task_of(answers.classes, multilabel=bundle.multilabel)
     measured = task.figures.measure(answers)
     if domain.measures is not None:
-        measured = _with_field(domain.measures(), measured, answers, good, bundle)
+        field = domain.measures()
+        measured = with_field(measured, field.name, field.measured(answers, good, bundle))
     table = predictions_table(good, answers, measured, predictor.model_id)
-    whole = _with_failures(rows, ok_N, table, blocks)
+    whole = with_failures(rows, ok_N, table, blocks)
     return answers, measured, with_scope(predictor, whole, blocks)
-
-
-def _with_field(
-    field: FieldMeasures, measured: Measured, answers: Answers, rows: pd.DataFrame, bundle: Bundle
-) -> Measured:
-    own = field.measured(answers, rows, bundle)
-    columns = pd.concat([measured.per_item, own.per_item.set_axis(measured.per_item.index)], axis=1)
-    return Measured({**measured.metrics, field.name: own.metrics}, columns)
 
 
 def _require_same_form(manifest: Manifest, bundle: Bundle) -> None:
@@ -286,27 +277,6 @@ def _answers(
         embeddings_ND=embeddings_ND,
         space=bundle.space,
     )
-
-
-def _with_failures(
-    rows: pd.DataFrame, ok_N: np.ndarray, table: pd.DataFrame, blocks: list[Block]
-) -> pd.DataFrame:
-    """All rows in their order; those without an answer say why."""
-    if ok_N.all():
-        return table
-    reasons = [reason for block in blocks for reason in block.reasons]
-    failed = pd.DataFrame(
-        {
-            "path": rows["path"].to_numpy(),
-            "status": "error",
-            "reason": reasons,
-            "truth": rows["label"].to_numpy(),
-            "label": "",
-            "group": rows["group"].to_numpy(),
-        }
-    )[~ok_N]
-    table.index = pd.Index(np.flatnonzero(ok_N))
-    return pd.concat([table, failed]).sort_index().reset_index(drop=True)
 
 
 def _first_reason(blocks: list[Block]) -> str:

@@ -58,6 +58,23 @@ class Raw:
     looks_NF: np.ndarray | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class ReadOuts:
+    """How a model comes from its answers to classes.
+
+    Attributes:
+        centres_CD: of the training images of each class; None where the read-outs need none.
+        subclasses: of the run's method, or None.
+        point: where the headline read-out decides.
+        facts: what the metrics say of all this.
+    """
+
+    centres_CD: np.ndarray | None
+    subclasses: SubclassRecord | None
+    point: OperatingPoint
+    facts: dict[str, Any]
+
+
 def answer(embedder: nn.Module, split: Split, *, batch_size: int = 128, looks: bool = False) -> Raw:
     """Run the network over a split as it is, in evaluation mode; unreadable images are left out.
 
@@ -133,30 +150,20 @@ def finish(
     Returns:
         The metrics, the predictions and the embeddings of the validation split.
     """
-    spec, embedder, manifest = setup.spec, setup.embedder, setup.prepared.manifest
+    spec, embedder = setup.spec, setup.embedder
     task, space, validation = task_of_run(setup), spec.model.space, setup.splits["val"]
     known, held = (
         answer(embedder, setup.splits[name], looks=spec.data.scope_check)
         for name in ("train", "val")
     )
-    targets = setup.splits["train"].targets[known.kept_N]
-    centres_CD = task.centres(known.embeddings_ND, targets, space)
-    subclasses, variants = conclude_subclasses(
-        out, setup, result, known.embeddings_ND, known.kept_N
-    )
-    readers = _mean_readers(setup, centres_CD, subclasses, held)
-    if embedder.num_classes:
-        point = task.fitted(held.logits_NC, validation.targets[held.kept_N])
-    else:
-        point = task.without_layer(known.embeddings_ND, targets, space, readers)
-    answers = answers_of(held, validation, task, space, point)
+    reads = _read_outs(out, setup, result, known, held)
+    answers = answers_of(held, validation, task, space, reads.point)
     measured = task.figures.measure(answers)
     metrics = {
         **measured.metrics,
         **stated_split(domain, spec.data.protocol, spec.data.fold),
         "split": "val",
-        **_operating(point, readers),
-        **variants,
+        **reads.facts,
         "best_epoch": result.best_epoch,
     }
     rows = validation.table.iloc[held.kept_N].reset_index(drop=True)
@@ -165,8 +172,7 @@ def finish(
         metrics[field.name] = field.recorded(answers, rows)
     scope, told = _scope(known, held, space)
     metrics |= told
-    licence = TERMS if is_generated(manifest.root) else domain.licences.get(manifest.layout)
-    licence = terms_with(setup.teacher, licence)
+    licence = _licence(domain, setup)
     provenance = collect_provenance(
         seed=spec.seed, data_hash=setup.prepared.data_hash, data_licence=licence
     )
@@ -179,14 +185,36 @@ def finish(
         splits=setup.prepared.splits,
         metrics=metrics,
         provenance=provenance | setup.origin,
-        card=render_card(_card(domain, setup, licence, point.text), metrics),
-        centres_CD=None if centres_CD is None else torch.from_numpy(centres_CD),
-        gallery=_gallery(setup, known, targets),
+        card=render_card(_card(domain, setup, licence, reads.point.text), metrics),
+        centres_CD=None if reads.centres_CD is None else torch.from_numpy(reads.centres_CD),
+        gallery=_gallery(setup, known),
         multilabel=task.multilabel,
         scope=scope,
-        subclasses=subclasses,
+        subclasses=reads.subclasses,
     )
     return metrics, predictions_table(rows, answers, measured, model_id), held.embeddings_ND
+
+
+def _read_outs(out: Path, setup: Setup, result: FitResult, known: Raw, held: Raw) -> ReadOuts:
+    """What the answers to training and validation images fix; sub-classes are written to `out`."""
+    task, space = task_of_run(setup), setup.spec.model.space
+    targets = _targets(setup, known)
+    centres_CD = task.centres(known.embeddings_ND, targets, space)
+    subclasses, variants = conclude_subclasses(
+        out, setup, result, known.embeddings_ND, known.kept_N
+    )
+    readers = _mean_readers(setup, centres_CD, subclasses, held)
+    if setup.embedder.num_classes:
+        point = task.fitted(held.logits_NC, setup.splits["val"].targets[held.kept_N])
+    else:
+        point = task.without_layer(known.embeddings_ND, targets, space, readers)
+    return ReadOuts(centres_CD, subclasses, point, _operating(point, readers) | variants)
+
+
+def _targets(setup: Setup, known: Raw) -> np.ndarray:
+    """The labels of the training images that were answered."""
+    targets: np.ndarray = setup.splits["train"].targets[known.kept_N]
+    return targets
 
 
 def _mean_readers(
@@ -219,11 +247,18 @@ def _scope(known: Raw, held: Raw, space: Space) -> tuple[ScopeRecord | None, dic
     return record, {"scope": told}
 
 
-def _gallery(setup: Setup, known: Raw, targets: np.ndarray) -> Gallery:
+def _gallery(setup: Setup, known: Raw) -> Gallery:
     """The answers to the training images, and which rows of the saved splits they belong to."""
     rows = np.flatnonzero(setup.prepared.splits["split"] == "train")[known.kept_N]
-    parts = (torch.from_numpy(part) for part in (known.embeddings_ND, targets, rows))
+    parts = (torch.from_numpy(part) for part in (known.embeddings_ND, _targets(setup, known), rows))
     return Gallery(*parts)
+
+
+def _licence(domain: Domain, setup: Setup) -> str | None:
+    """The terms of the data, and of the teacher's where there is one; None where nobody knows."""
+    manifest = setup.prepared.manifest
+    licence = TERMS if is_generated(manifest.root) else domain.licences.get(manifest.layout)
+    return terms_with(setup.teacher, licence)
 
 
 def _card(domain: Domain, setup: Setup, licence: str | None, operating_point: str) -> Card:

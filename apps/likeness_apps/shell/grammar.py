@@ -7,73 +7,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from likeness_apps.shell.asking import ASKING
 from likeness_apps.shell.commands import command
 from likeness_apps.shell.domain import Domain
-
-Data = Annotated[Path, typer.Argument(help="A data set in a known layout, or a CSV/Parquet table.")]
-Model = Annotated[Path, typer.Argument(help="A bundle (model directory) or a run.")]
-Input = Annotated[Path, typer.Argument(help="A folder, a table with `path`, or one image.")]
-Out = Annotated[Path, typer.Option("--out", help="Where to write; new, or an empty directory.")]
-OutIndex = Annotated[
-    Path, typer.Option("--out", help="Where to write; an older index there is replaced.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar, no table.")]
-Images = Annotated[
-    bool, typer.Option("--include-images", help="Put small pictures into report.html.")
-]
-Limit = Annotated[
-    int,
-    typer.Option(min=1, help="Images that are decoded and embedded at once.", show_default=True),
-]
-
-SplitName = Annotated[
-    str, typer.Option(help="The part of the model's own data: test, val, train or all.")
-]
-Protocol = Annotated[
-    str | None, typer.Option(help="Refuse a model of any other split; `train` names them.")
-]
-Device = Annotated[
-    str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, mps; auto chooses.")
-]
-
-Against = Annotated[
-    list[Path] | None,
-    typer.Option("--against", help="Another set, to be searched for pictures of DATA; repeatable."),
-]
-
-
-Also = Annotated[
-    list[Path] | None,
-    typer.Option("--also", help="One more model with the same classes; the mean of all answers."),
-]
-Tta = Annotated[
-    str,
-    typer.Option(
-        "--tta",
-        help="Views of each image whose answers are averaged: one, flips (2) or dihedral (8).",
-    ),
-]
-
-
-def domain_of(context: typer.Context) -> Domain:
-    """The application that a command was called for."""
-    found: Any = context.obj
-    assert isinstance(found, Domain)
-    return found
+from likeness_apps.shell.options import (
+    Against,
+    Also,
+    BootstrapSeed,
+    Changes,
+    Data,
+    Device,
+    Fold,
+    Images,
+    Layout,
+    Limit,
+    Model,
+    Multilabel,
+    NewFolder,
+    Out,
+    OutComparison,
+    Protocol,
+    Quiet,
+    Resume,
+    Seed,
+    SplitName,
+    Tensorboard,
+    Tta,
+    domain_of,
+)
+from likeness_apps.shell.transfer import TRANSFER
 
 
 @command
 def sample(
     context: typer.Context,
-    out: Annotated[Path, typer.Argument(help="A new directory.")],
-    layout: Annotated[
-        str | None, typer.Option(help="The public layout: see above; by default the first.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the generator.")] = 0,
+    out: NewFolder,
+    layout: Layout = None,
+    seed: Seed = 0,
 ) -> None:
     """Write a small generated data set in a real public layout.
 
@@ -121,12 +95,9 @@ def train(
             "one that fits the labels: see above.",
         ),
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change one key: --set a.b=c; once for each key."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log there.")] = False,
+    changes: Changes = None,
+    resume: Resume = False,
+    tensorboard: Tensorboard = False,
     images: Images = False,
     quiet: Quiet = False,
 ) -> None:
@@ -211,12 +182,8 @@ def score(
             help="The published split that was scored (`train` names them), lfw or verification."
         ),
     ] = None,
-    fold: Annotated[
-        int | None, typer.Option(min=1, help="The fold that was tested, for `pool`.")
-    ] = None,
-    multilabel: Annotated[
-        bool, typer.Option("--multilabel", help="An image may have several labels.")
-    ] = False,
+    fold: Fold = None,
+    multilabel: Multilabel = False,
     quiet: Quiet = False,
 ) -> None:
     """The same numbers without a model, from two tables or from features.
@@ -236,103 +203,12 @@ def score(
 
 
 @command
-def predict(
-    context: typer.Context,
-    model: Model,
-    source: Input,
-    out: Annotated[Path, typer.Option("--out", help="A new .csv or .parquet file.")],
-    also: Also = None,
-    tta: Tta = "one",
-    batch_size: Limit = 64,
-    device: Device = "cpu",
-    quiet: Quiet = False,
-) -> None:
-    """Write one row per image: path, status, label, probabilities, model_id.
-
-    A stopped call goes on where it was when it is called again.
-
-    Example: likeness APP predict runs/first IMAGES --out labels.csv
-
-    Example: likeness APP predict runs/fold1 IMAGES --also runs/fold2 --tta flips --out labels.csv
-    """
-    from likeness_apps.shell.predict import predict as body
-
-    asked = domain_of(context), model, source, out, batch_size
-    raise typer.Exit(body(*asked, also=also or [], tta=tta, device=device, quiet=quiet))
-
-
-@command
-def embed(
-    context: typer.Context,
-    model: Model,
-    source: Input,
-    out: Annotated[Path, typer.Option("--out", help="A new .parquet or .npy file.")],
-    batch_size: Limit = 64,
-    device: Device = "cpu",
-    quiet: Quiet = False,
-) -> None:
-    """Write one embedding per image: .parquet, or .npy with a .parquet of rows.
-
-    Example: likeness APP embed runs/first IMAGES --out embeddings.parquet
-    """
-    from likeness_apps.shell.predict import embed as body
-
-    raise typer.Exit(
-        body(domain_of(context), model, source, out, batch_size, device=device, quiet=quiet)
-    )
-
-
-@command
-def index(
-    context: typer.Context,
-    model: Model,
-    data: Data,
-    out: OutIndex,
-    batch_size: Limit = 64,
-    device: Device = "cpu",
-    quiet: Quiet = False,
-) -> None:
-    """Make a searchable index of a data set; it carries its model.
-
-    Example: likeness APP index runs/first DATA --out archive
-    """
-    from likeness_apps.shell.search import index as body
-
-    body(domain_of(context), model, data, out, batch_size, device=device, quiet=quiet)
-
-
-@command
-def search(
-    context: typer.Context,
-    archive: Annotated[Path, typer.Argument(metavar="INDEX", help="What `index` wrote.")],
-    query: Annotated[Path, typer.Argument(help="An image or a folder of images.")],
-    k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
-    out: Annotated[Path | None, typer.Option("--out", help="Table: csv or parquet.")] = None,
-    sheet: Annotated[Path | None, typer.Option("--sheet", help="Contact sheet (PNG).")] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Where the indexed pictures are now, for the sheet."),
-    ] = None,
-    device: Device = "cpu",
-    quiet: Quiet = False,
-) -> None:
-    """Find the most similar images.
-
-    Example: likeness APP search archive scene.tif -k 10 --sheet sheet.png
-    """
-    from likeness_apps.shell.search import search as body
-
-    asked = domain_of(context), archive, query
-    body(*asked, k=k, out=out, sheet=sheet, data=data, device=device, quiet=quiet)
-
-
-@command
 def compare(
     context: typer.Context,
     first: Annotated[Path, typer.Argument(metavar="RESULT_A", help="A directory of `evaluate`.")],
     second: Annotated[Path, typer.Argument(metavar="RESULT_B", help="Another one.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Write comparison.json here.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    out: OutComparison = None,
+    seed: BootstrapSeed = 0,
 ) -> None:
     """Paired differences A - B on the same images, with group-bootstrap intervals.
 
@@ -351,7 +227,7 @@ def pool(
         typer.Argument(metavar="RESULT...", help="Directories of `evaluate` or `score`."),
     ],
     out: Out,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    seed: BootstrapSeed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Join the results of several folds or seeds: mean, deviation, intervals.
@@ -364,7 +240,10 @@ def pool(
 
 
 SHARED: tuple[Callable[..., None], ...] = (
-    *(sample, inspect, train, evaluate, score, predict, embed, index, search, compare, pool),
+    *(sample, inspect, train, evaluate, score),
+    *ASKING,
+    *(compare, pool),
+    *TRANSFER,
 )
 
 
@@ -389,10 +268,7 @@ def add_commands(
         context.obj = domain
 
     remember.__doc__ = app.info.help
-    from likeness_apps.shell.transfer import TRANSFER  # which takes its options from here
-
-    bodies = (*SHARED, *TRANSFER)
-    shared = {body.__name__: body for body in bodies if body.__name__ not in without}
+    shared = {body.__name__: body for body in SHARED if body.__name__ not in without}
     for name, body in (shared | dict(own or {})).items():
         app.command(name=name, help=_help(body, domain))(body)
 

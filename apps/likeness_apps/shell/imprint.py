@@ -89,14 +89,6 @@ def imprint(
     examples = _examples(domain, predictor, bundle, images, label, licence, quiet=quiet)
     new = with_class(bundle, label, examples.embeddings_ND, examples.rows)
     terms = _terms(bundle.data_licence, examples.licence, label)
-    provenance = collect_provenance(
-        seed=int(bundle.provenance.get("seed", 0)),
-        data_hash=hash_table(new.splits),
-        data_licence=terms,
-        device=device,
-    )
-    kept = {key: bundle.provenance[key] for key in KEPT_ORIGINS if key in bundle.provenance}
-    origin: dict[str, Any] = {**kept, "imprinted_from": bundle.model_id, **(facts or {})}
     save_bundle(
         out,
         new.embedder,
@@ -105,7 +97,7 @@ def imprint(
         preprocessing=new.preprocessing,
         splits=new.splits,
         metrics=new.metrics,
-        provenance=provenance | origin,
+        provenance=_provenance(bundle, new, terms, device) | dict(facts or {}),
         card=_card(bundle, new, label, len(examples.rows), terms, facts or {}),
         centres_CD=new.centres_CD,
         gallery=new.gallery,
@@ -184,6 +176,18 @@ def _terms(known: str | None, given: str | None, label: str) -> str | None:
     if known is None or given is None or known == given:
         return known if given is not None else None
     return f"{known}; images of {label!r}: {given}"
+
+
+def _provenance(old: Bundle, new: Bundle, terms: str | None, device: str) -> dict[str, Any]:
+    """Of the call and the new splits, and where the old model came from."""
+    made = collect_provenance(
+        seed=int(old.provenance.get("seed", 0)),
+        data_hash=hash_table(new.splits),
+        data_licence=terms,
+        device=device,
+    )
+    kept = {key: old.provenance[key] for key in KEPT_ORIGINS if key in old.provenance}
+    return {**made, **kept, "imprinted_from": old.model_id}
 
 
 def _card(

@@ -22,7 +22,7 @@ from likeness_apps.shell.screening import screened
 
 
 def write_sample(
-    domain: Domain, out: Path, *, layout: str | None = None, seed: int, **size: int
+    domain: Domain, out: Path, *, layout: str | None = None, seed: int, **size: int | None
 ) -> Path:
     """Write the domain's generated data set into the new directory `out`.
 
@@ -31,7 +31,7 @@ def write_sample(
         out: a new or empty directory.
         layout: one of `domain.samples`; None takes the first.
         seed: of the generator.
-        size: how much, in the words of the domain; by default what is usual there.
+        size: how much, in the words of the domain; None is what is usual there.
 
     Returns:
         The root of the data set, as the other commands take it.
@@ -42,7 +42,8 @@ def write_sample(
     chosen = domain.samples[0] if layout is None else layout
     require(chosen in domain.samples, "layout", f"one of {', '.join(domain.samples)}", chosen)
     require_new(out)
-    root = domain.write_sample(out, seed, chosen, **size)
+    asked = {name: count for name, count in size.items() if count is not None}
+    root = domain.write_sample(out, seed, chosen, **asked)
     say(f"Generated data (nothing real): {root}")
     say(f"Next: likeness {domain.name} train {root} --out run")
     return root

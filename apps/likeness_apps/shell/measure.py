@@ -67,6 +67,12 @@ class Measured:
     per_item: pd.DataFrame
 
 
+def with_field(measured: Measured, name: str, own: Measured) -> Measured:
+    """The figures, and under `name` those of the field, with its columns beside each item."""
+    columns = pd.concat([measured.per_item, own.per_item.set_axis(measured.per_item.index)], axis=1)
+    return Measured({**measured.metrics, name: own.metrics}, columns)
+
+
 def measure(answers: Answers, bootstrap: Bootstrap | None = None) -> Measured:
     """Every figure that the answers allow, each with a group-bootstrap interval.
 

@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from likeness.bundle import Bundle
 from likeness.data.decode import DecodeError, decode, decode_full
 from likeness.files import atomic_path, write_json
+from likeness.inference.blocks import Block
 from likeness.inference.readouts import label_cells
+from likeness.provenance import collect_provenance
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.generated import is_generated
 from likeness_apps.shell.measure import Answers, Measured
@@ -58,6 +61,42 @@ def predictions_table(
         table[name] = measured.per_item[name].to_numpy()
     table["model_id"] = model_id
     return table
+
+
+def with_failures(
+    rows: pd.DataFrame, ok_N: np.ndarray, table: pd.DataFrame, blocks: list[Block]
+) -> pd.DataFrame:
+    """predictions.csv of all rows, in their order; those without an answer say why.
+
+    Args:
+        rows: that were asked for, with path, label and group.
+        ok_N: which of them have an answer.
+        table: `predictions_table` of these.
+        blocks: the model's answers to all N, with the reasons.
+    """
+    if ok_N.all():
+        return table
+    reasons = [reason for block in blocks for reason in block.reasons]
+    failed = pd.DataFrame(
+        {
+            "path": rows["path"].to_numpy(),
+            "status": "error",
+            "reason": reasons,
+            "truth": rows["label"].to_numpy(),
+            "label": "",
+            "group": rows["group"].to_numpy(),
+        }
+    )[~ok_N]
+    table.index = pd.Index(np.flatnonzero(ok_N))
+    return pd.concat([table, failed]).sort_index().reset_index(drop=True)
+
+
+def provenance_of(bundle: Bundle) -> dict[str, Any]:
+    """Of figures of a model: its seed and data, and the command, time and versions of now."""
+    return collect_provenance(
+        seed=int(bundle.provenance.get("seed", 0)),
+        data_hash=str(bundle.provenance.get("data_hash", "")),
+    )
 
 
 def write_results(

@@ -19,7 +19,7 @@ from likeness.errors import require
 from likeness.evaluation.resampling import Bootstrap
 from likeness.pairs import Space
 from likeness_apps.shell.console import figure, say, show_table
-from likeness_apps.shell.domain import Domain, FieldMeasures
+from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.given import (
     Screen,
     class_columns,
@@ -31,7 +31,7 @@ from likeness_apps.shell.given import (
     said_cells,
     tells_several,
 )
-from likeness_apps.shell.measure import Answers, Measured, interval_facts
+from likeness_apps.shell.measure import Answers, Measured, interval_facts, with_field
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.protocols import stated_score
 from likeness_apps.shell.results import predictions_table, write_results
@@ -88,10 +88,7 @@ def score(
     require_new(out)
     multilabel = multilabel or (truth.is_file() and tells_several(truth))
     if protocol is not None:
-        forms = {True: "several", False: "one"}
-        wanted = domain.protocols[protocol].multilabel
-        rule = f"{forms[wanted]} label{'s' * wanted} per image"
-        require(multilabel == wanted, f"truth of protocol {protocol}", rule, forms[multilabel])
+        _require_its_form(domain, protocol, multilabel=multilabel)
     screen = partial(screened_rows, domain, quiet=quiet)
     true = read_truth(truth, multilabel=multilabel, screen=screen)
     features_ND = None
@@ -100,13 +97,7 @@ def score(
         measured = score_features(true, features_ND, multilabel=multilabel)
         table = _ranked(true, measured)
     else:
-        said = read_table(predictions, "predictions", partial(screened_rows, domain, quiet=True))
-        answers, rows, measured = score_tables(true, said, multilabel=multilabel)
-        if domain.measures is not None and not multilabel:
-            further = _further(truth, rows, partial(screened_rows, domain, quiet=True))
-            known = rows.merge(further, on="path", how="left")
-            measured = _with_field(domain.measures(), measured, answers, known)
-        table = predictions_table(rows, answers, measured, "")
+        measured, table = _of_table(domain, truth, true, predictions, multilabel=multilabel)
     unanswered = len(true) - len(table)
     metrics = {
         **measured.metrics,
@@ -123,6 +114,29 @@ def score(
         domain.measures().show(metrics[domain.measures().name], quiet=quiet)
     say(f"{out}: metrics.json, predictions.csv", quiet=quiet)
     return metrics
+
+
+def _require_its_form(domain: Domain, protocol: str, *, multilabel: bool) -> None:
+    """The labels must be of the kind that a protocol measures."""
+    forms = {True: "several", False: "one"}
+    wanted = domain.protocols[protocol].multilabel
+    rule = f"{forms[wanted]} label{'s' * wanted} per image"
+    require(multilabel == wanted, f"truth of protocol {protocol}", rule, forms[multilabel])
+
+
+def _of_table(
+    domain: Domain, truth: Path, true: pd.DataFrame, predictions: Path, *, multilabel: bool
+) -> tuple[Measured, pd.DataFrame]:
+    """The figures of a table of predictions, those of the field too, and predictions.csv."""
+    screen = partial(screened_rows, domain, quiet=True)  # what it has to say is said of the truth
+    said = read_table(predictions, "predictions", screen)
+    answers, rows, measured = score_tables(true, said, multilabel=multilabel)
+    if domain.measures is not None and not multilabel:
+        field = domain.measures()
+        known = rows.merge(_further(truth, rows, screen), on="path", how="left")
+        own = field.scored(answers, known)
+        measured = measured if own is None else with_field(measured, field.name, own)
+    return measured, predictions_table(rows, answers, measured, "")
 
 
 def score_tables(
@@ -231,16 +245,6 @@ def _further(truth: Path, rows: pd.DataFrame, screen: Screen) -> pd.DataFrame:
     if "status" in table.columns:  # as `read_truth` does
         table = table[table["status"] == "ok"]
     return table[["path", *(name for name in table.columns if name not in rows.columns)]]
-
-
-def _with_field(
-    field: FieldMeasures, measured: Measured, answers: Answers, rows: pd.DataFrame
-) -> Measured:
-    own = field.scored(answers, rows)
-    if own is None:
-        return measured
-    columns = pd.concat([measured.per_item, own.per_item.set_axis(measured.per_item.index)], axis=1)
-    return Measured({**measured.metrics, field.name: own.metrics}, columns)
 
 
 def _ranked(truth: pd.DataFrame, measured: Measured) -> pd.DataFrame:

@@ -171,31 +171,12 @@ def _said(
 
 def _preprocessing(spec: RunSpec, prepared: Prepared, start: Start | None) -> Preprocessing:
     bands, scale = spec.model.bands, scale_of(prepared.dtype)
-    eight_bit = prepared.dtype == "uint8"  # of others, no fixed scale makes colours as there
     steps = spec.data.steps
     rule = "empty for images that are not of uint8 with three bands"
-    fits = not steps or (bands == 3 and eight_bit)
+    # Of other types, no fixed scale makes colours as there.
+    fits = not steps or (bands == 3 and prepared.dtype == "uint8")
     require(fits, "data.steps", rule, [step.name for step in steps])
-    own = spec.data.per_image_standardisation
-    if start is not None:
-        mean, std = start.normalisation(scale=scale, standardised=own)
-    elif own:
-        mean, std = [0.0] * bands, [1.0] * bands
-    elif spec.model.weights == "imagenet" and bands == 3 and eight_bit:
-        mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
-    else:
-        paths = prepared.manifest.rows("train")["path"].tolist()
-        mean, std = band_statistics(
-            prepared.manifest.root,
-            paths,
-            scale=scale,
-            bands=prepared.band_numbers,
-            steps=steps,
-            grey=spec.data.grey,
-            seed=spec.seed,
-        )
-        if len(mean) == 1 and bands == 3:
-            mean, std = mean * 3, std * 3
+    mean, std = _normalisation(spec, prepared, start, scale)
     return Preprocessing(
         bands=bands,
         size=spec.model.image_size,
@@ -210,8 +191,31 @@ def _preprocessing(spec: RunSpec, prepared: Prepared, start: Start | None) -> Pr
         chip=prepared.chip,
         steps=steps,
         grey=spec.data.grey,
-        per_image_standardisation=own,
+        per_image_standardisation=spec.data.per_image_standardisation,
     )
+
+
+def _normalisation(
+    spec: RunSpec, prepared: Prepared, start: Start | None, scale: float
+) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each band: those of the weights, or of the training images."""
+    bands, own = spec.model.bands, spec.data.per_image_standardisation
+    if start is not None:
+        return start.normalisation(scale=scale, standardised=own)
+    if own:
+        return [0.0] * bands, [1.0] * bands
+    if spec.model.weights == "imagenet" and bands == 3 and prepared.dtype == "uint8":
+        return list(IMAGENET_MEAN), list(IMAGENET_STD)
+    mean, std = band_statistics(
+        prepared.manifest.root,
+        prepared.manifest.rows("train")["path"].tolist(),
+        scale=scale,
+        bands=prepared.band_numbers,
+        steps=spec.data.steps,
+        grey=spec.data.grey,
+        seed=spec.seed,
+    )
+    return (mean * 3, std * 3) if len(mean) == 1 and bands == 3 else (mean, std)
 
 
 def _split(

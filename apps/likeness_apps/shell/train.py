@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -75,11 +76,7 @@ def train(
     """
     _require_place(out, resume=resume)
     manifest = domain.recognise(screened(domain, data, quiet=quiet))
-    fitting = domain.multilabel_config if manifest.multilabel else domain.default_config
-    if config is None and manifest.multilabel and fitting:
-        say(f"Several labels per image: --config {fitting}", quiet=quiet)
-    raw = configs.load(domain.folder, config or fitting or domain.default_config, changes)
-    raw = fit_warmup(raw, config=config, changes=changes, quiet=quiet)
+    raw = _asked_for(domain, config, changes, multilabel=manifest.multilabel, quiet=quiet)
     source = None if teacher is None else load_teacher(teacher)
     raw = raw if source is None else with_distillation(raw, quiet=quiet)
     spec = parse(RunSpec, raw)
@@ -108,6 +105,17 @@ def _require_place(out: Path, *, resume: bool) -> None:
     """A new directory or, with `resume`, a run: nothing else is written into."""
     if not (resume and (out / "config.yaml").is_file()):
         require_new(out, "a new directory, or a run together with --resume")
+
+
+def _asked_for(
+    domain: Domain, config: str | None, changes: Sequence[str], *, multilabel: bool, quiet: bool
+) -> dict[str, Any]:
+    """The configuration with its changes, not yet checked; without one that of these labels."""
+    fitting = domain.multilabel_config if multilabel else domain.default_config
+    if config is None and multilabel and fitting:
+        say(f"Several labels per image: --config {fitting}", quiet=quiet)
+    raw = configs.load(domain.folder, config or fitting or domain.default_config, changes)
+    return fit_warmup(raw, config=config, changes=changes, quiet=quiet)
 
 
 def _require_teacher(spec: RunSpec, teacher: Teacher | None) -> None:

@@ -9,27 +9,24 @@ from typing import Annotated, Any
 import typer
 
 from likeness_apps.shell.commands import command
-from likeness_apps.shell.grammar import (
+from likeness_apps.shell.options import (
+    Changes,
     Data,
     Device,
+    Examples,
     Images,
+    Label,
+    Licence,
     Limit,
     Model,
     Out,
+    OutModel,
     Quiet,
+    Resume,
+    Tensorboard,
     Tta,
     domain_of,
 )
-
-Examples = Annotated[
-    Path, typer.Argument(help="A folder, a table with `path`, or one image, of the new class.")
-]
-Label = Annotated[str, typer.Option("--label", help="What the new class is called.")]
-Licence = Annotated[
-    str | None,
-    typer.Option("--licence", help="Terms of IMAGES; without them the licence becomes unset."),
-]
-OutModel = Annotated[Path, typer.Option("--out", help="A new directory for the model.")]
 
 
 @command
@@ -44,12 +41,9 @@ def distill(
             "--config", help="Of the student: a shipped configuration or a YAML file, as in train."
         ),
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change one key: --set a.b=c; once for each key."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log there.")] = False,
+    changes: Changes = None,
+    resume: Resume = False,
+    tensorboard: Tensorboard = False,
     images: Images = False,
     quiet: Quiet = False,
 ) -> None:

@@ -9,12 +9,17 @@ from typing import Annotated
 import typer
 
 from likeness_apps.shell.commands import command
-from likeness_apps.shell.grammar import (
+from likeness_apps.shell.options import (
     Data,
     Device,
+    Fold,
+    Layout,
     Model,
+    Multilabel,
+    NewFolder,
     Out,
     Quiet,
+    Seed,
     domain_of,
 )
 
@@ -22,14 +27,12 @@ from likeness_apps.shell.grammar import (
 @command
 def sample(
     context: typer.Context,
-    out: Annotated[Path, typer.Argument(help="A new directory.")],
-    layout: Annotated[
-        str | None, typer.Option(help="The public layout: see above; by default the first.")
-    ] = None,
+    out: NewFolder,
+    layout: Layout = None,
     per_class: Annotated[
         int | None, typer.Option(help="Lesions of each class. By default 120 (ham10000: 60).")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the generator.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Draw lesions as seen through a dermatoscope, in a real public layout.
 
@@ -39,8 +42,7 @@ def sample(
     """
     from likeness_apps.shell.inspect import write_sample
 
-    size = {} if per_class is None else {"per_class": per_class}
-    write_sample(domain_of(context), out, layout=layout, seed=seed, **size)
+    write_sample(domain_of(context), out, layout=layout, seed=seed, per_class=per_class)
 
 
 @command
@@ -60,12 +62,8 @@ def score(
     protocol: Annotated[
         str | None, typer.Option(help="The published split that was scored; `train` names them.")
     ] = None,
-    fold: Annotated[
-        int | None, typer.Option(min=1, help="The fold that was tested, for `pool`.")
-    ] = None,
-    multilabel: Annotated[
-        bool, typer.Option("--multilabel", help="An image may have several labels.")
-    ] = False,
+    fold: Fold = None,
+    multilabel: Multilabel = False,
     quiet: Quiet = False,
 ) -> None:
     """The official ISIC figures and corrected ones from two tables, without a model.

@@ -91,8 +91,7 @@ def check(
     require(bands is None or bands >= 1, "bands", ">= 1", bands)
     fits = near_distance is None or 0 <= near_distance <= 10
     require(fits, "near_distance", "in 0..10", near_distance)
-    table = manifest.table
-    files = [manifest.file(path) for path in table["path"]]
+    files = [manifest.file(path) for path in manifest.table["path"]]
     records: list[Examined] = []
     look = partial(examine, bands=band_numbers, remarks_on=remarks_on)
     for record in prefetched(files, look, threads=threads):
@@ -102,17 +101,8 @@ def check(
     if grey:
         records = [replace(each, bands=1) if each.bands == 3 else each for each in records]
     expected = bands or _most_frequent([r.bands for r in records if r.status == "ok"], default=0)
-    records = [_judge_bands(record, expected) for record in records]
-    dtype = _most_frequent([r.dtype for r in records if r.status == "ok"], default="")
-    records = [_judge_type(record, dtype) for record in records]
-    checked = table.reset_index(drop=True)
-    for name, kind in _COLUMNS.items():
-        values = [getattr(record, name) for record in records]
-        checked[name] = pd.Series(values, index=checked.index, dtype=kind)
-    twins = [""] * len(checked)
-    if near_distance is not None:
-        twins = twins_of(checked["path"].tolist(), records, near_distance)
-    checked["twin"] = pd.Series(twins, index=checked.index, dtype=str)
+    records = _judged(records, expected)
+    checked = _described(manifest.table, records, near_distance)
     findings = [
         *manifest.findings,
         *_file_findings(checked, records, expected, min_side),
@@ -158,6 +148,13 @@ def drop_unreadable(
     return kept, lines
 
 
+def _judged(records: Sequence[Examined], bands: int) -> list[Examined]:
+    """The records, unusable where bands or number type are not those of the set."""
+    records = [_judge_bands(record, bands) for record in records]
+    dtype = _most_frequent([r.dtype for r in records if r.status == "ok"], default="")
+    return [_judge_type(record, dtype) for record in records]
+
+
 def _judge_bands(record: Examined, expected: int) -> Examined:
     grey_is_fine = record.bands == 1 and expected == 3
     if record.status != "ok" or record.bands == expected or grey_is_fine:
@@ -177,6 +174,21 @@ def _judge_type(record: Examined, expected: str) -> Examined:
 def _most_frequent(values: Sequence[T], default: T) -> T:
     counts = Counter(values)
     return max(counts, key=lambda value: (counts[value], value), default=default)
+
+
+def _described(
+    table: pd.DataFrame, records: Sequence[Examined], near_distance: int | None
+) -> pd.DataFrame:
+    """The manifest's table with the columns of `CheckResult.table`."""
+    described = table.reset_index(drop=True)
+    for name, kind in _COLUMNS.items():
+        values = [getattr(record, name) for record in records]
+        described[name] = pd.Series(values, index=described.index, dtype=kind)
+    twins = [""] * len(described)
+    if near_distance is not None:
+        twins = twins_of(described["path"].tolist(), records, near_distance)
+    described["twin"] = pd.Series(twins, index=described.index, dtype=str)
+    return described
 
 
 def _file_findings(

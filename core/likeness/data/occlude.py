@@ -43,7 +43,7 @@ class RandomErasing(Spec):
     """A random rectangle is painted over (Zhong et al., AAAI 2020; their defaults for re-ID).
 
     Area and aspect are each drawn evenly, again until the rectangle fits; its place is even among
-    those where it lies inside. (Their Algorithm 1 draws the place with them, and all three again;
+    those where it lies inside. (Their algorithm draws the place with them, and all three again;
     that favours small rectangles. Most published code does as we do.)
 
     Attributes:

@@ -76,7 +76,7 @@ def calibration(
 ) -> Calibration:
     """Expected calibration error, Brier score and negative log-likelihood.
 
-    ece: sum over bins of share x |accuracy - confidence| of the top class (Guo et al. 2017, eq. 5).
+    ece: sum over bins of share x |accuracy - confidence| of the top class (Guo et al. 2017, eq. 3).
     brier: mean over items of the squared error summed over classes, in [0, 2] (Brier 1950).
     nll: mean of -log p(true class), natural logarithm; a probability of 0 counts as 2.2e-308.
 
@@ -135,7 +135,7 @@ def expected_error(table: ReliabilityTable) -> float:
 def fit_temperature(
     logits_NC: Shaped[np.ndarray, "N C"], truth_N: Int[np.ndarray, " N"]
 ) -> Temperature:
-    """The temperature that makes the validation labels most likely (Guo et al. 2017, section 4.2).
+    """The temperature that makes the validation labels most likely (Guo et al. 2017).
 
     The likelihood has one maximum in 1 / temperature; it is searched on a logarithmic scale.
     Fit it on validation or out-of-fold logits, never on the test split.

@@ -94,7 +94,7 @@ def r_precision(ranks: RelevantRanks) -> Float[np.ndarray, " Q"]:
 def map_at_r(ranks: RelevantRanks) -> Float[np.ndarray, " Q"]:
     """MAP@R: sum over the hits within the first R ranks of the precision there, divided by R.
 
-    Musgrave, Belongie, Lim, "A Metric Learning Reality Check" (2020), eq. 5.
+    Musgrave, Belongie, Lim, "A Metric Learning Reality Check", ECCV 2020.
 
     Raises:
         UserError: if some R is beyond the depth.

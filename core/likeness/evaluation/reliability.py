@@ -87,8 +87,8 @@ def classwise_ece(
 ) -> Float[np.ndarray, " C"]:
     """`ece` of every class's probability against all others; their mean is the class-wise ECE.
 
-    Kull et al. 2019, "Beyond temperature scaling", equation 3. A class without true items counts:
-    what it is given is all error.
+    Kull et al. 2019, "Beyond temperature scaling". A class without true items counts: what it is
+    given is all error.
 
     Raises:
         UserError: as `calibration.calibration`.

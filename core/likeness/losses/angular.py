@@ -100,7 +100,7 @@ def angular_logits(
 
 
 class AngularLoss(PairLoss):
-    """Angular loss of Wang, Zhou, Wen, Liu, Lin, ICCV 2017, smooth and over a whole batch (eq. 8).
+    """Angular loss of Wang, Zhou, Wen, Liu, Lin, ICCV 2017, smooth and over a whole batch.
 
     The angle at a negative, from which it sees anchor and positive, shall be below alpha: a bound
     of the triangle's shape, which does not depend on its size, where a margin does. See `angular`.

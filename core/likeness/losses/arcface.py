@@ -39,7 +39,7 @@ def with_angular_margin(cosine: Tensor, margin: float) -> Tensor:
 
 
 class ArcFaceLoss(ProxyLoss):
-    """The additive angular margin of Deng et al., CVPR 2019 ("ArcFace", eq. 3); one centre a class.
+    """The additive angular margin of Deng et al., CVPR 2019 ("ArcFace"); one centre a class.
 
         L = mean over i of -log softmax of scale * cos(theta_iy + margin) against scale * cos(theta)
 
@@ -70,11 +70,7 @@ class ArcFaceLoss(ProxyLoss):
         start: ProxyStart = "random",
         space: Space | None = None,
     ) -> None:
-        require(dim >= 1, "dim", ">= 1", dim)
-        std = 1 / math.sqrt(dim)
-        super().__init__(
-            num_classes, dim, proxy_lr_mult=proxy_lr_mult, start=start, std=std, space=space
-        )
+        super().__init__(num_classes, dim, proxy_lr_mult=proxy_lr_mult, start=start, space=space)
         require(0 < scale < math.inf, "scale", "> 0 and finite", scale)
         require(0 <= margin <= math.pi / 2, "margin", "in [0, pi / 2]", margin)
         self.scale, self.factor, self.margin = scale, scale, margin

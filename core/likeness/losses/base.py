@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from likeness.batch import Batch
 from likeness.errors import UserError, require
 from likeness.pairs import Pairs, Space
-from likeness.rows import as_float, marked
+from likeness.rows import as_float, marked, raised
 from likeness.selection import AnySelection, Selection, Triplets, everything, restrict
 
 Reduction = Literal["active", "all"]
@@ -170,8 +170,7 @@ class BatchLoss(nn.Module):
         if not len(embeddings_ND):
             return _nothing(embeddings_ND)
         with torch.autocast(embeddings_ND.device.type, enabled=False):
-            whole = embeddings_ND if embeddings_ND.dtype == torch.float64 else embeddings_ND.float()
-            return self.terms(whole, batch)
+            return self.terms(raised(embeddings_ND), batch)
 
     def terms(self, embeddings_ND: Float[Tensor, "N D"], batch: Batch) -> LossTerms:
         """The loss of at least one embedding, in float32 or float64."""

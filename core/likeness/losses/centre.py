@@ -17,7 +17,7 @@ from likeness.losses.base import LossTerms, PairLoss, check_classes, shares
 from likeness.losses.lifted import lifted_structured
 from likeness.pairs import Pairs, Space, project
 from likeness.proxies import ProxyBank, class_means
-from likeness.rows import as_float
+from likeness.rows import as_float, raised
 from likeness.selection import Selection, everything
 
 CentreMode = Literal["grad", "ema", "batch_mean"]
@@ -125,9 +125,7 @@ class Centres(nn.Module):
         weight_CD.sub_(step_C[:, None].to(weight_CD) * (weight_CD - mean_CD.to(weight_CD)))
 
     def _compared(self, embeddings_ND: Tensor) -> Tensor:
-        raised = embeddings_ND.detach()
-        raised = raised if raised.dtype == torch.float64 else raised.float()
-        return project(raised, self.space)
+        return project(raised(embeddings_ND.detach()), self.space)
 
     def _check(self, embeddings_ND: Tensor, labels_N: Tensor) -> None:
         check_classes(embeddings_ND, labels_N, num_classes=self.num_classes, dim=self.dim)

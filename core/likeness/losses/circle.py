@@ -62,7 +62,7 @@ def pace(distance_from_optimum: Tensor) -> Tensor:
 
 
 class CircleLoss(PairLoss):
-    """Circle loss of Sun et al., CVPR 2020 (eq. 4 to 8), for class labels.
+    """Circle loss of Sun et al., CVPR 2020, for class labels.
 
     Its decision border is a circle around (s_p, s_n) = (1, 0), so a batch cannot rest where both
     similarities are low, or both high, and only their difference is right.

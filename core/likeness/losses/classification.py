@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from likeness.errors import UserError, require
 from likeness.losses.base import LossTerms, floored, masked_logsumexp
-from likeness.rows import label_probability
+from likeness.rows import label_probability, raised
 
 ClassWeights = Literal["none", "balanced"]
 CLASS_WEIGHTS: tuple[ClassWeights, ...] = ("none", "balanced")
@@ -49,7 +49,7 @@ def cross_entropy(
         The loss; `n_active` counts samples whose most likely class is not their label.
     """
     with torch.autocast(logits_NC.device.type, enabled=False):
-        raised_NC = logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
+        raised_NC = raised(logits_NC)
         kept_C = None if weight_C is None else weight_C.to(raised_NC)
         cost_N = F.cross_entropy(
             raised_NC, labels_N, kept_C, reduction="none", label_smoothing=label_smoothing
@@ -97,10 +97,10 @@ def focal(
 ) -> LossTerms:
     """Focal loss, (1 - p)^gamma * -log p with p the softmax probability of the sample's class.
 
-    Lin et al. 2017, "Focal loss for dense object detection", section 3.2, which is for two classes
-    by a sigmoid; the softmax form for any number is the usual one. `weight_C` is its alpha. The
-    mean is divided as in `cross_entropy`, which this is at gamma = 0. (1 - p) is computed from the
-    other classes' logits: near p = 1 the difference would be 0, and its power without a slope. Half
+    Lin et al. 2017, "Focal loss for dense object detection", which is for two classes by a
+    sigmoid; the softmax form for any number is the usual one. `weight_C` is its alpha. The mean is
+    divided as in `cross_entropy`, which this is at gamma = 0. (1 - p) is computed from the other
+    classes' logits: near p = 1 the difference would be 0, and its power without a slope. Half
     precision goes to float32; autocast is off inside.
 
     Args:
@@ -113,7 +113,7 @@ def focal(
         The loss; `n_active` counts samples whose most likely class is not their label.
     """
     with torch.autocast(logits_NC.device.type, enabled=False):
-        raised_NC = logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
+        raised_NC = raised(logits_NC)
         entropy_N = F.cross_entropy(raised_NC, labels_N, reduction="none")
         is_other_NC = torch.ones_like(raised_NC, dtype=torch.bool)
         is_other_NC = is_other_NC.scatter(1, labels_N[:, None], False)
@@ -147,7 +147,7 @@ def binary_cross_entropy(
         The loss; `n_active` counts samples with a label on the wrong side of probability 0.5.
     """
     with torch.autocast(logits_NL.device.type, enabled=False):
-        raised_NL = logits_NL if logits_NL.dtype == torch.float64 else logits_NL.float()
+        raised_NL = raised(logits_NL)
         wanted_NL = targets_NL.to(raised_NL)
         cost_NL = F.binary_cross_entropy_with_logits(
             raised_NL,

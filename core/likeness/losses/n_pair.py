@@ -35,7 +35,7 @@ def mean_squared_norms(
 
 
 class NPairLoss(PairLoss):
-    """Multi-class N-pair loss of Sohn, NIPS 2016 ("N-pair-mc", eq. 6), on inner products.
+    """Multi-class N-pair loss of Sohn, NIPS 2016 ("N-pair-mc"), on inner products.
 
         mean over anchors of -1/|P| sum over p of log (exp(a.p) / sum over all others j of exp(a.j))
         + norm_weight * (mean ||a||^2 + mean ||p||^2)

@@ -48,11 +48,7 @@ class NormalisedSoftmaxLoss(ProxyLoss):
         start: ProxyStart = "random",
         space: Space | None = None,
     ) -> None:
-        require(dim >= 1, "dim", ">= 1", dim)
-        std = 1 / math.sqrt(dim)
-        super().__init__(
-            num_classes, dim, proxy_lr_mult=proxy_lr_mult, start=start, std=std, space=space
-        )
+        super().__init__(num_classes, dim, proxy_lr_mult=proxy_lr_mult, start=start, space=space)
         require(0 < temperature < math.inf, "temperature", "> 0 and finite", temperature)
         self.temperature, self.factor = temperature, 1 / temperature
 

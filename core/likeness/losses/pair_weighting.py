@@ -18,7 +18,7 @@ from likeness.selection import Selection, everything
 
 
 def pair_weights(loss: PairLoss, pairs: Pairs, selection: Selection | None = None) -> Selection:
-    """The weight of every pair in a loss, read off its gradient (Wang et al., CVPR 2019, eq. 1-4).
+    """The weight of every pair in a loss, read off its gradient (Wang et al., CVPR 2019).
 
     Near given embeddings a loss of pairs changes like 1/N (sum over negatives of w s - sum over
     positives of w s), with s the inner product of what the space compares and w = N |dL/ds|. The

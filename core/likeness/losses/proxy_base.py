@@ -5,6 +5,7 @@ Shapes: N = samples, C = classes, K = proxies per class, D = embedding dimension
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -42,8 +43,9 @@ class ProxyLoss(PairLoss):
         start: `random`, normal values of deviation `std`; or `class_means`: the class means of
             the training images before the first step (weight imprinting, Qi et al. 2018; where K >
             1 the centres of K clusters of each class).
-        std: deviation of the random values, > 0. Only directions count, but the smaller the rows,
-            the farther a step of the optimiser turns them.
+        std: deviation of the random values, > 0; None makes rows of about unit length. Only
+            directions count, but the smaller the rows, the farther a step of the optimiser turns
+            them.
         space: `cosine` only.
 
     Raises:
@@ -62,12 +64,14 @@ class ProxyLoss(PairLoss):
         per_class: int = 1,
         proxy_lr_mult: float,
         start: ProxyStart,
-        std: float,
+        std: float | None = None,
         space: Space | None,
     ) -> None:
         super().__init__(space)
         require(start in PROXY_STARTS, "start", f"one of {', '.join(PROXY_STARTS)}", start)
         require(proxy_lr_mult > 0, "proxy_lr_mult", "> 0", proxy_lr_mult)
+        require(dim >= 1, "dim", ">= 1", dim)
+        std = 1 / math.sqrt(dim) if std is None else std
         self.start: ProxyStart = start
         self.factor = 1.0
         self.bank = ProxyBank(num_classes, dim, per_class, lr_mult=proxy_lr_mult, std=std)

@@ -124,13 +124,15 @@ def _logsum(
 
 
 class SelfPacedLoss(PairLoss):
-    """The network's half of balanced self-paced metric learning: `Batch.weight` is held fixed.
+    """The network's half of balanced self-paced metric learning (BSPML): our reconstruction.
 
-    Zhang, Luo, Gu, AAAI 2023 ("Denoising Multi-Similarity Formulation", BSPML), arXiv 2211.11751.
-    Only the abstract was readable and no code was found: **the formulas are our reconstruction**,
-    multi-similarity with a trust v for each sample. `mean` is what `likeness.self_paced` solves
-    for v; `logsum` has v inside the logarithms, and with v = 1 it is `MultiSimilarityLoss` without
-    mining, where every anchor has both kinds of pairs. A batch without `weight` is trusted wholly.
+    Zhang, Luo, Gu, AAAI 2023 ("Denoising Multi-Similarity Formulation"), arXiv 2211.11751. Only the
+    abstract was readable and no code was found. Confirmed: each sample has a weight, they enter in
+    pairs, and the network learns with them held fixed. **The formulas are UNCONFIRMED**:
+    multi-similarity with a trust v (`Batch.weight`) for each sample. `mean` is what
+    `likeness.self_paced` solves for v; `logsum` has v inside the logarithms, and with v = 1 it is
+    `MultiSimilarityLoss` without mining, where every anchor has both kinds of pairs. A batch
+    without `weight` is trusted wholly.
 
     To pace another loss of pairs, give it the miner `self_paced` instead, which weighs by v_i v_j.
 

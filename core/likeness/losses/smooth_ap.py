@@ -100,7 +100,7 @@ def with_query(
 
 
 class SmoothAPLoss(PairLoss):
-    """Smooth-AP of Brown et al., ECCV 2020 (eq. 5 to 8), in any order of the batch.
+    """Smooth-AP of Brown et al., ECCV 2020, in any order of the batch.
 
     The authors' code wants batches sorted by class with equally many images of each, and counts
     the query as an item of its own list, which the paper's retrieval set does not hold;

@@ -30,6 +30,7 @@ from likeness.losses.classification import (
     balanced_weights,
     check_options,
 )
+from likeness.rows import raised
 
 Targets = Literal["label", "drawn", "soft", "multi"]
 LEAST_SHARE = 0.3  # of the votes; that of the code of FER+
@@ -59,7 +60,7 @@ def soft_cross_entropy(
         The loss; `n_active` counts samples whose most likely class is not (one of) the most named.
     """
     with torch.autocast(logits_NC.device.type, enabled=False):
-        raised_NC = logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
+        raised_NC = raised(logits_NC)
         wanted_NC = target_NC.to(raised_NC)
         kept_C = None if weight_C is None else weight_C.to(raised_NC)
         cost_N = F.cross_entropy(
@@ -95,7 +96,7 @@ def multi_target(
         The loss; `n_active` counts samples whose most likely class is not right.
     """
     with torch.autocast(logits_NC.device.type, enabled=False):
-        raised_NC = logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
+        raised_NC = raised(logits_NC)
         is_right_NC = target_NC >= target_NC.amax(1, keepdim=True).clamp_max(least_share)
         log_NC = raised_NC.log_softmax(1).masked_fill(~is_right_NC, -torch.inf)
         per_anchor_N = -log_NC.amax(1) / max(len(log_NC), 1)

@@ -137,6 +137,7 @@ class GaussianStructuredSpec(Spec):
     name: Literal["gaussian_structured"] = "gaussian_structured"
     sigma: float = Field(1.0, gt=0)
     norm_weight: float = Field(1e-4, ge=0)
+    leave_one_out: bool = False
     eta: float = Field(0.1, gt=0, le=1)
     space: Literal["euclidean"] = "euclidean"
 

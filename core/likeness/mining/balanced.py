@@ -16,10 +16,10 @@ from likeness.selection import Triplets
 
 
 def class_balanced_triplets(pairs: Pairs, batch: Batch, *, count: int = 64) -> Triplets:
-    """`count` triplets: an anchor of a random class, a positive of it, a negative of another.
+    """`count` random triplets, every class alike: our reconstruction.
 
-    Our reconstruction of the triplets of DeMAL-CNN (He et al. 2022), whose abstract says only that
-    its network sees triplets. Every class of the batch that has an anchor is drawn equally often,
+    They stand for those of DeMAL-CNN (He et al. 2022), whose abstract says only that its network
+    sees triplets. Every class of the batch that has an anchor is drawn equally often,
     however many images it has; within the class the anchors are equally likely, and so are the
     anchor's positives and its negatives. Anchors are images with both. Triplets are drawn with
     replacement, anew in every step, as indices into a batch that is embedded once.

@@ -13,7 +13,7 @@ from likeness.selection import Selection
 
 
 def multi_similarity_pairs(pairs: Pairs, batch: Batch, *, epsilon: float = 0.1) -> Selection:
-    """The mining of the multi-similarity loss (Wang et al., CVPR 2019, eq. 8 and 9) for any loss.
+    """The mining of the multi-similarity loss (Wang et al., CVPR 2019) for any loss.
 
     Keeps positives less similar than the most similar negative plus epsilon, and negatives more
     similar than the least similar positive minus epsilon. An anchor keeps pairs of both kinds or of

@@ -16,7 +16,9 @@ def self_paced(pairs: Pairs, batch: Batch) -> Selection:
 
     So the pace of balanced self-paced metric learning (Zhang, Luo, Gu, AAAI 2023) goes with any
     loss of pairs; see `likeness.self_paced` for what finds v, and `SelfPacedLoss` for the method's
-    own loss. A sample of weight 0 is in no pair.
+    own loss. The paper's abstract confirms that weights of samples enter in pairs; that they do as
+    products, and with other losses than its own, is UNCONFIRMED, our reading. A sample of weight 0
+    is in no pair.
 
     Args:
         pairs: the geometry of a batch with itself; nothing of it is read but that.

@@ -1,8 +1,8 @@
-"""Mixed channel and spatial attention inside residual blocks, in the manner of DeMAL-CNN.
+"""Mixed channel and spatial attention inside residual blocks: our reconstruction of DeMAL-CNN's.
 
 He et al. 2022 ("DeMAL-CNN", Complex & Intelligent Systems) put channel-wise and spatial-wise
-attention into their embedding network. Only the abstract could be read: everything here is our
-reconstruction, from squeeze-and-excitation (Hu et al. 2018) for the channels and CBAM (Woo et al.
+attention into their embedding network. Only the abstract could be read: everything here is
+UNCONFIRMED, made of squeeze-and-excitation (Hu et al. 2018) for the channels and CBAM (Woo et al.
 2018) for the places.
 
 Shapes: N = images, C = channels, H, W = cells of the map, U_NCHW = the residual branch's output.

@@ -1,8 +1,8 @@
 """Does a map depend on what the network has learned? The parameter-randomisation check.
 
-Adebayo et al. 2018 ("Sanity checks for saliency maps", section 3.1, cascading randomisation): the
-layers are made random one after the other, from the class layer down. A map that stays as it was
-shows the image (its edges, its middle), not the network's reasons.
+Adebayo et al. 2018 ("Sanity checks for saliency maps", cascading randomisation): the layers are
+made random one after the other, from the class layer down. A map that stays as it was shows the
+image (its edges, its middle), not the network's reasons.
 
 Shapes: N = images, C = bands, H, W = pixels, h, w = cells of a map, P = cells in all.
 """

@@ -1,9 +1,9 @@
 """GoogLeNet-BN (Inception-v2): its trunk, and its two heads half-way.
 
-Source: Ioffe and Szegedy 2015, "Batch normalization: accelerating deep network training by
-reducing internal covariate shift", figure 5. Its columns disagree in 4c and 4d (576 channels
-out, but a projection that would make 608); there, and for the heads, the official Caffe code of
-Wang et al. 2019 (OSM + CAA) is followed: 576.
+Source: the table of layers of Ioffe and Szegedy 2015, "Batch normalization: accelerating deep
+network training by reducing internal covariate shift". Its columns disagree in 4c and 4d (576
+channels out, but a projection that would make 608); there, and for the heads, the official Caffe
+code of Wang et al. 2019 (OSM + CAA) is followed: 576.
 
 Shapes: N = images, F = features, h, w = cells of a map, D = length of a head's vector.
 """

@@ -29,7 +29,7 @@ def generalised_mean(
     has an infinite slope). Values under `eps` count as `eps` and get no gradient.
 
     Source: Radenovic, Tolias and Chum 2019, "Fine-tuning CNN image retrieval with no human
-    annotation", equation 3.
+    annotation".
 
     Args:
         map_NFhw: the map; values below 0 count as `eps`.

@@ -97,7 +97,7 @@ class ModelSpec(Spec):
             max-pooling behind it, for small images; for ResNets, DenseNet, EfficientNet and
             Inception-BN only.
         last_stride: of the last stage of a ResNet: 2, or 1 for a map of twice the cells a side, as
-            is usual in re-identification (Luo et al. 2019, "Bag of tricks", section 3.5).
+            is usual in re-identification (Luo et al. 2019, "Bag of tricks").
         bands: channels of the input image, >= 1.
         image_size: side of the input image in pixels, or (height, width) where it is no square,
             each >= 16; one multiple of 16 for ViT, >= 32 for VGG-16, ConvNeXt-T and DenseNet-121

@@ -1,8 +1,8 @@
 """Learned weights of the terms of an objective: an ensemble of losses.
 
-"Ensemble of loss functions to improve generalizability of deep metric learning methods" (Multimedia
-Tools and Applications, 2023; EnsLoss). Equations 8 and 11 are as a third party's code names them
-(`QinLab-WFU/MCRDH`); the paper itself was not readable.
+"Ensemble of loss functions to improve generalizability of deep metric learning methods" (EnsLoss;
+Zabihzadeh, Alitbi, Mousavirad, Multimedia Tools and Applications 2023). Equations 8 and 11 are as a
+third party's code names them (`QinLab-WFU/MCRDH`); the paper itself was not readable.
 
 Shapes: J = losses.
 """
@@ -40,7 +40,7 @@ class EnsembleSpec(Spec):
 
 
 class EnsembleWeights(nn.Module):
-    """One learned weight for each loss (EnsLoss, 2023; Eq. 8 and 11 by third-party code).
+    """One learned weight for each loss (EnsLoss, Zabihzadeh et al. 2023, by third-party code).
 
         l^_j = (m / m_j) l_j           m_j: mean of |l_j| so far, m: mean of these; constants
         w_j >= a = 1 / (4 J)           so no loss dies
@@ -53,7 +53,8 @@ class EnsembleWeights(nn.Module):
     `form: penalty` is the third party's: w_j = s_j^2 + a and the penalty, whose curvature of
     8 eta s^2 needs Adam, or a rate of at most 1e-4. `form: softmax`, w = a + (1 - J a) softmax(t),
     has the same range and no penalty; it is UNCONFIRMED, our choice. So is the start, which makes
-    the sum 1: the third party's is 1.25, for a penalty of 625. `lr_mult` is our choice, too.
+    the sum 1: the third party's is 1.25, for a penalty of 625. `lr_mult` is our choice, too. In the
+    log of a run the weights are the columns `loss_weight.<term>`.
 
     Means are of all steps in which a loss had something to say, this one included: a loss without a
     valid anchor adds nothing to its mean. They move in training mode, once for each call.

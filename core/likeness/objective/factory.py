@@ -74,9 +74,7 @@ def build_objective(
         has_logits=spec.classification is not None,
         multilabel=multilabel,
     )
-    sets = None
-    if spec.sets is not None:
-        sets = _sets(spec, num_classes=num_classes, dims=dims, multilabel=multilabel)
+    sets = _sets(spec, num_classes=num_classes, dims=dims, multilabel=multilabel)
     wholes = _wholes(spec, num_classes=num_classes, dims=dims)
     ensemble = _ensemble(spec)
     synthesis = _synthesis(spec, terms, num_classes=num_classes, dims=dims, multilabel=multilabel)
@@ -163,9 +161,11 @@ def _free(name: str, taken: Container[str]) -> str:
 
 def _sets(
     whole: ObjectiveSpec, *, num_classes: int, dims: Mapping[str, int], multilabel: bool
-) -> SetLevel:
+) -> SetLevel | None:
+    """What is minimised of sets of samples, if anything is."""
     spec = whole.sets
-    assert spec is not None
+    if spec is None:
+        return None
     chosen = spec.classification
     check_labels([item.loss for item in spec.terms], chosen, multilabel=multilabel)
     rule = "'mean' or 'max' for several labels per image"

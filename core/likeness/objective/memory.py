@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from likeness.batch import Batch
+from likeness.batch import Batch, groups_of
 from likeness.config import Spec
 from likeness.errors import UserError, require
 from likeness.losses.base import PairLoss
@@ -124,7 +124,7 @@ class CrossBatchMemory(nn.Module):
         Raises:
             UserError: if a column is missing or the dimension differs.
         """
-        known, ids, group = self._columns(embeddings_ND, batch, labels)
+        known, ids, _ = self._columns(embeddings_ND, batch, labels)
         seen = slice(0, self.filled)
         others = {}
         if self.filled:
@@ -144,8 +144,8 @@ class CrossBatchMemory(nn.Module):
         )
         if not exclude_groups:
             return pairs
-        require(batch.group is not None, "group", "given with exclude_groups", None)
-        return pairs.excluding_group(group, torch.cat([group, self.group_M[seen]]))
+        group_N = groups_of(batch)
+        return pairs.excluding_group(group_N, torch.cat([group_N, self.group_M[seen]]))
 
     @torch.no_grad()
     def remember(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from likeness.batch import Batch
+from likeness.batch import Batch, groups_of
 from likeness.errors import UserError, require
 from likeness.losses.base import LossTerms
 from likeness.losses.factory import AnyClassification
@@ -110,7 +110,7 @@ class Objective(nn.Module):
         Returns:
             The weighted sum, and each part unweighted: pair losses by name, `classification` (of
             several heads `classification.<head>`), and those of sets as `sets.<name>`; of an
-            ensemble the weights, too, as `weight.<name>`.
+            ensemble the weights, too, as `weight.<name>` (in the log `loss_weight.<name>`).
 
         Raises:
             UserError: if a head is missing, or a column that is needed.
@@ -301,8 +301,6 @@ class Objective(nn.Module):
                 )
             pairs = Pairs(embeddings, labels, ids=batch.ids, space=space, allow_views=views)
             if self.exclude_groups:
-                require(batch.group is not None, "group", "given with exclude_groups", None)
-                assert batch.group is not None
-                pairs = pairs.excluding_group(batch.group)
+                pairs = pairs.excluding_group(groups_of(batch))
             shared[key] = pairs
         return shared[key]

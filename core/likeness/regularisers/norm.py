@@ -16,7 +16,7 @@ from likeness.losses.base import BatchLoss, LossTerms
 class EmbeddingNorm(BatchLoss):
     """The mean squared length of the raw embeddings.
 
-    Sohn 2016 (multi-class N-pair loss, section 3.2.2) adds it where embeddings are compared by
+    Sohn 2016 (multi-class N-pair loss) adds it where embeddings are compared by
     inner product, since those grow with the length: similarity could else be bought by length.
     `NPairLoss` has it built in, over anchors and positives; this is the same for any other loss.
     Losses in cosine space see no length, and there it keeps the raw embeddings from drifting.

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from likeness.errors import require
 from likeness.proxies import class_means
-from likeness.sampling.plans import deal, epoch_length, members
+from likeness.sampling.chosen_classes import classes_of_pairs, dealt_batches, first_classes
+from likeness.sampling.plans import epoch_length
 
 
 class HardClasses:
@@ -60,41 +61,28 @@ class HardClasses:
         seed: int,
         head: str = "embedding",
     ) -> None:
-        require(labels_N.ndim == 1, "labels", "of shape (N,)", labels_N.shape)
-        classes, class_N, sizes = np.unique(labels_N, return_inverse=True, return_counts=True)
-        rule = f"in [1, {len(classes)}], the number of classes"
-        drawn = classes_per_batch
-        require(1 <= drawn <= len(classes), "classes_per_batch", rule, drawn)
-        rule = "at least two images of every class where pairs are made of it"
-        require(sizes.min() >= 2, "labels", rule, f"1 of class {classes[sizes.argmin()]}")
+        purpose = "pairs are made of it"
+        class_N, self._members = classes_of_pairs(labels_N, classes_per_batch, purpose=purpose)
         for name, value, least in (
             ("per_class", per_class, 2),
-            ("candidates", candidates, drawn),
+            ("candidates", candidates, classes_per_batch),
             ("refresh_epochs", refresh_epochs, 1),
             ("seed", seed, 0),
         ):
             require(value >= least, name, f">= {least}", value)
-        self._class_N, self._members = torch.from_numpy(class_N), members(labels_N)
-        self._classes, self._per_class, self._seed = drawn, per_class, seed
-        self._candidates = min(candidates, len(classes))
+        self._class_N = torch.from_numpy(class_N)
+        self._classes, self._per_class, self._seed = classes_per_batch, per_class, seed
+        self._candidates = min(candidates, len(self._members))
         self._refresh_epochs, self._head = refresh_epochs, head
-        self._means_CD = torch.zeros((len(classes), 0))  # unit rows, from the first pass on
+        self._means_CD = torch.zeros((len(self._members), 0))  # unit rows, from the first pass on
 
     def batches(self, epoch: int) -> list[list[int]]:
         """The batches of an epoch, L lists of P * K row numbers in random order."""
         generator = np.random.default_rng((self._seed, epoch))
         length = epoch_length(len(self._class_N), self._classes * self._per_class)
-        chosen_LP = [self._choose(first, generator) for first in self._firsts(length, generator)]
-        hands_C = np.bincount(np.concatenate(chosen_LP), minlength=len(self._members))
-        hands = [
-            deal(rows, int(count), self._per_class, generator)
-            for rows, count in zip(self._members, hands_C, strict=True)
-        ]
-        batches: list[list[int]] = []
-        for chosen_P in chosen_LP:
-            rows = [row for index in chosen_P.tolist() for row in hands[index].pop()]
-            batches.append(generator.permutation(rows).tolist())
-        return batches
+        first_L = first_classes(len(self._members), length, generator)
+        chosen_LP = [self._choose(first, generator) for first in first_L]
+        return dealt_batches(chosen_LP, self._members, self._per_class, generator)
 
     def wants_embeddings(self, epoch: int) -> bool:
         """Every `refresh_epochs` epochs, the first before the first batch."""
@@ -117,13 +105,6 @@ class HardClasses:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state_dict` gave."""
         self._means_CD = state["means"].clone()
-
-    def _firsts(self, length: int, generator: np.random.Generator) -> list[int]:
-        """The class that begins each batch: one shuffled deck of classes after another."""
-        count = len(self._members)
-        decks = [generator.permutation(count) for _ in range(-(-length // count))]
-        first_L: list[int] = np.concatenate(decks)[:length].tolist()
-        return first_L
 
     def _choose(self, first: int, generator: np.random.Generator) -> Int[np.ndarray, " P"]:
         """P different classes, hard for each other, of M with `first` among them."""

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from likeness.errors import require
-from likeness.sampling.plans import deal, epoch_length, members
+from likeness.sampling.chosen_classes import classes_of_pairs, dealt_batches, first_classes
+from likeness.sampling.plans import epoch_length
 
 Choice = Literal["spread", "random"]
 CHOICES: tuple[Choice, ...] = ("spread", "random")
@@ -68,13 +69,9 @@ class Representatives:
         hard_share: float = 0.5,
         head: str = "embedding",
     ) -> None:
-        require(labels_N.ndim == 1, "labels", "of shape (N,)", labels_N.shape)
-        classes, class_N, sizes = np.unique(labels_N, return_inverse=True, return_counts=True)
-        rule = f"in [1, {len(classes)}], the number of classes"
-        drawn = classes_per_batch
-        require(1 <= drawn <= len(classes), "classes_per_batch", rule, drawn)
-        rule = "at least two images of every class where one represents it"
-        require(sizes.min() >= 2, "labels", rule, f"1 of class {classes[sizes.argmin()]}")
+        self._class_N, self._members = classes_of_pairs(
+            labels_N, classes_per_batch, purpose="one represents it"
+        )
         for name, value, least in (
             ("per_class", per_class, 2),
             ("epochs_per_round", epochs_per_round, 1),
@@ -84,14 +81,13 @@ class Representatives:
             require(value >= least, name, f">= {least}", value)
         require(choice in CHOICES, "choice", f"one of {', '.join(CHOICES)}", choice)
         require(0 <= hard_share <= 1, "hard_share", "in [0, 1]", hard_share)
-        self._class_N, self._members = class_N, members(labels_N)
         self._classes, self._per_class, self._seed = classes_per_batch, per_class, seed
         self._epochs_per_round, self._choice, self._pool = epochs_per_round, choice, pool
         self._hard = round(hard_share * (classes_per_batch - 1))
         self._head = head
         draws = self._draws(0)
         self._chosen_C = np.array([draws.choice(rows) for rows in self._members])
-        self._rows_CD = torch.zeros((len(classes), 0))  # unit rows, from the first pass on
+        self._rows_CD = torch.zeros((len(self._members), 0))  # unit rows, from the first pass on
 
     @property
     def chosen_C(self) -> Int[np.ndarray, " C"]:
@@ -107,18 +103,10 @@ class Representatives:
         """The batches of an epoch of this round, L lists of P * K row numbers in random order."""
         generator = np.random.default_rng((self._seed, epoch))
         length = epoch_length(len(self._class_N), self._classes * self._per_class)
-        chosen_LP = [self._choose(seed, generator) for seed in self._seeds(length, generator)]
-        hands_C = np.bincount(np.concatenate(chosen_LP), minlength=len(self._members))
-        hands = [
-            deal(rows[rows != chosen], int(count), self._per_class - 1, generator)
-            for rows, chosen, count in zip(self._members, self._chosen_C, hands_C, strict=True)
-        ]
-        batches: list[list[int]] = []
-        for chosen_P in chosen_LP:
-            others = [row for index in chosen_P for row in hands[index].pop()]
-            rows = np.concatenate([self._chosen_C[chosen_P], others]).astype(np.int64)
-            batches.append(generator.permutation(rows).tolist())
-        return batches
+        seed_L = first_classes(len(self._members), length, generator)
+        chosen_LP = [self._choose(seed, generator) for seed in seed_L]
+        others = self._per_class - 1
+        return dealt_batches(chosen_LP, self._members, others, generator, always_C=self._chosen_C)
 
     def wants_embeddings(self, epoch: int) -> bool:
         """At the start of a round."""
@@ -164,13 +152,6 @@ class Representatives:
         pool = draws.permutation(others)[: self._pool]
         near = rows_ND[torch.from_numpy(pool)] @ rows_ND[before]
         return int(pool[int(near.argmin())])
-
-    def _seeds(self, length: int, generator: np.random.Generator) -> list[int]:
-        """The seed class of each batch: one shuffled deck of classes after another."""
-        decks = -(-length // len(self._members))
-        shuffled = [generator.permutation(len(self._members)) for _ in range(decks)]
-        seeds: list[int] = np.concatenate(shuffled)[:length].tolist()
-        return seeds
 
     def _choose(self, seed: int, generator: np.random.Generator) -> np.ndarray:
         """A seed class, those nearest to it, and random ones; P different classes."""

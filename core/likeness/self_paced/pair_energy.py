@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from likeness.errors import require
 from likeness.losses.self_paced import COSTS, PairCosts, pair_costs
 from likeness.pairs import unit_rows
+from likeness.rows import raised
 
 BLOCK = 256  # rows at once: what fits a cache is several times as fast
 
@@ -126,6 +127,5 @@ def prepared(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Unit rows in full precision, classes from 0 and their sizes."""
     require(labels_N.ndim == 1, "labels", "of shape (N,) for self_paced", tuple(labels_N.shape))
-    whole_ND = embeddings_ND if embeddings_ND.dtype == torch.float64 else embeddings_ND.float()
     _, class_N, sizes_C = torch.unique(labels_N, return_inverse=True, return_counts=True)
-    return unit_rows(whole_ND), class_N, sizes_C
+    return unit_rows(raised(embeddings_ND)), class_N, sizes_C

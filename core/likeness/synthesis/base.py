@@ -80,11 +80,6 @@ class Synthesiser(nn.Module):
         """Told the raw embeddings of all training images; nothing to do by default."""
 
 
-def raised(rows: Tensor) -> Tensor:
-    """Half precision as float32; float64 stays."""
-    return rows if rows.dtype == torch.float64 else rows.float()
-
-
 def check_one_class(labels: Tensor) -> None:
     """Refuse labels of which an image has several.
 

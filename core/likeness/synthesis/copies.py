@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from likeness.batch import COLUMNS, Batch
+from likeness.batch import COLUMNS, Batch, groups_of
 from likeness.errors import require
 from likeness.losses.base import LossTerms, PairLoss
 from likeness.pairs import Pairs, Space
@@ -94,10 +94,9 @@ class CopiedBatch:
         return pairs.excluding_group(who_N, torch.cat([who_N, who_N[self.source_P]]))
 
     def _without_groups(self, pairs: Pairs, batch: Batch) -> Pairs:
-        require(batch.group is not None, "group", "given with exclude_groups", None)
-        assert batch.group is not None
-        every = torch.cat([batch.group, batch.group[self.source_P]])
-        return pairs.excluding_group(every if self.as_samples else batch.group, every)
+        group_N = groups_of(batch)
+        every = torch.cat([group_N, group_N[self.source_P]])
+        return pairs.excluding_group(every if self.as_samples else group_N, every)
 
 
 def ids_of(batch: Batch) -> Int[Tensor, " N"]:

@@ -13,7 +13,8 @@ from likeness.batch import Batch
 from likeness.errors import require
 from likeness.losses.base import check_classes
 from likeness.pairs import Space, project
-from likeness.synthesis.base import Synthesiser, check_one_class, raised, uniform_like
+from likeness.rows import raised
+from likeness.synthesis.base import Synthesiser, check_one_class, uniform_like
 from likeness.synthesis.copies import CopiedBatch, ids_of
 from likeness.synthesis.difference_bank import ChannelCounts, DifferenceBank
 

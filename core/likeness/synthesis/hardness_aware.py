@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from likeness.errors import require
 from likeness.losses.base import floored
 from likeness.pairs import SQUARED_FLOOR
+from likeness.rows import raised
 
 
 def share_left(average: Float[Tensor, ""], *, alpha: float) -> Float[Tensor, ""]:
@@ -56,7 +57,7 @@ def pull_negatives(
         detach: the factor on the way to the anchor gets no gradient, as in GeDML's port; in the
             official code it has one.
     """
-    anchor_TD, other_TMD, positive_TD = map(_raised, (anchor_TD, other_TMD, positive_TD))
+    anchor_TD, other_TMD, positive_TD = map(raised, (anchor_TD, other_TMD, positive_TD))
     way_TMD = other_TMD - anchor_TD[:, None]
     far_TM = _length(way_TMD)
     near_T1 = _length(positive_TD - anchor_TD)[:, None]
@@ -129,10 +130,6 @@ def generator_cost(
     require(0 <= label_factor < math.inf, "label_factor", ">= 0 and finite", label_factor)
     difference = (made_NF - features_NF).square().sum()
     return (1 - label_share) * difference + label_share * label_factor * label_cost
-
-
-def _raised(rows: Tensor) -> Tensor:
-    return rows if rows.dtype == torch.float64 else rows.float()
 
 
 def _length(rows: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows"]:

@@ -16,7 +16,8 @@ from torch import Tensor
 from likeness.batch import Batch
 from likeness.errors import require
 from likeness.losses.base import PairLoss, check_classes
-from likeness.synthesis.base import Synthesiser, check_one_class, normal_like, raised
+from likeness.rows import raised
+from likeness.synthesis.base import Synthesiser, check_one_class, normal_like
 from likeness.synthesis.class_statistics import (
     ClassStatistics,
     Correction,

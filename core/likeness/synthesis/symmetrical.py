@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from likeness.batch import Batch
+from likeness.batch import Batch, groups_of
 from likeness.errors import require
 from likeness.losses.angular import AngularLoss, angular_logits
 from likeness.losses.base import LossTerms, PairLoss
@@ -24,8 +24,9 @@ from likeness.losses.lifted import GeneralisedLiftedLoss, LiftedStructuredLoss
 from likeness.losses.n_pair import NPairLoss
 from likeness.losses.triplet import BatchHardTripletLoss, SemiHardTripletLoss, TripletLoss
 from likeness.pairs import Pairs
+from likeness.rows import raised
 from likeness.selection import Miner, Selection
-from likeness.synthesis.base import Synthesiser, check_one_class, raised
+from likeness.synthesis.base import Synthesiser, check_one_class
 
 SetPairs = Literal["six", "sixteen"]
 # Of the four sets of points: anchors, positives, and the images of either.
@@ -175,9 +176,8 @@ class MirroredBatch:
         )
         if not exclude_groups:
             return pairs
-        require(batch.group is not None, "group", "given with exclude_groups", None)
-        assert batch.group is not None
-        return pairs.excluding_group(batch.group[first_K], batch.group[second_K])
+        group_N = groups_of(batch)
+        return pairs.excluding_group(group_N[first_K], group_N[second_K])
 
 
 class SymmetricalSynthesis(Synthesiser):

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from likeness.errors import require
 from likeness.pairs import SQUARED_FLOOR
+from likeness.rows import raised
 
 
 def stretched_distance(
@@ -60,7 +61,7 @@ def stretch_pairs(
         most: >= 1.
     """
     require(most >= 1, "most_stretch", ">= 1", most)
-    anchor_TD, positive_TD = _raised(anchor_TD), _raised(positive_TD)
+    anchor_TD, positive_TD = raised(anchor_TD), raised(positive_TD)
     half_TD = (positive_TD - anchor_TD) / 2
     floor = SQUARED_FLOOR[half_TD.dtype]
     distance_T = (4 * half_TD.square().sum(1)).clamp_min(floor).sqrt()
@@ -190,7 +191,3 @@ class ClassDiscriminator(nn.Module):
 def doubt(logit_R: Float[Tensor, " R"], *, real: bool) -> Float[Tensor, " R"]:
     """Binary cross-entropy of each row with being real, or with being made."""
     return F.softplus(-logit_R if real else logit_R)
-
-
-def _raised(rows: Tensor) -> Tensor:
-    return rows if rows.dtype == torch.float64 else rows.float()

@@ -48,11 +48,7 @@ def assemble(
             for a teacher without distillation or the reverse, for a loss without the column of the
             data that it reads, or for a method that makes no sense here.
     """
-    known, rule = data.targets is not None, f"given for targets {objective.targets!r}"
-    require(known or objective.targets == "label", "targets", rule, None)
-    _check_taught(spec, data)
-    missing = sorted(objective.columns - set(data.columns))
-    require(not missing, "columns", f"with {', '.join(missing)} for this loss", list(data.columns))
+    _check_data(spec, objective, data)
     seeds.reseed(spec.seed, seeds.BUILD)  # a method may make networks of its own
     if make_method is None:
         make_method = partial(build_method, spec.method, labels=data.labels)
@@ -93,15 +89,18 @@ def assemble(
     )
 
 
-def _check_taught(spec: RunSpec, data: TrainingData) -> None:
-    """A teacher and something that listens to it go together."""
-    terms = spec.objective.distillation
-    if terms:
+def _check_data(spec: RunSpec, objective: Objective, data: TrainingData) -> None:
+    """What the objective reads is there; a teacher and who listens to it go together."""
+    known, rule = data.targets is not None, f"given for targets {objective.targets!r}"
+    require(known or objective.targets == "label", "targets", rule, None)
+    if spec.objective.distillation:
         rule = "given where the objective has distillation (`distill` names one)"
         require(data.teacher is not None, "teacher", rule, None)
     else:
         rule = "at least one term where there is a teacher"
         require(data.teacher is None, "objective.distillation", rule, [])
+    missing = sorted(objective.columns - set(data.columns))
+    require(not missing, "columns", f"with {', '.join(missing)} for this loss", list(data.columns))
 
 
 def _rounds(spec: RunSpec, objective: Objective, data: TrainingData) -> SubclassRounds | None:

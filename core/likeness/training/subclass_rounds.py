@@ -20,7 +20,10 @@ from likeness.subclasses import SubclassSpec, discover
 class SubclassRounds:
     """The epoch hook that finds sub-classes (Marrero Fernandez et al., arXiv 2001.06612).
 
-    It tells each batch of them.
+    It tells each batch of them. Of the paper only the abstract was readable: the rounds are those
+    of a script that its first author wrote for another one (`train_mitosis.py` of FERAtt), and that
+    they are this paper's is UNCONFIRMED. How many sub-classes a class gets is ours, see
+    `likeness.subclasses.discover`.
 
     In round 0 every class is one sub-class. What losses keep for each sub-class starts every round
     as the means of the new ones. Every process finds the same for itself: the embeddings are equal,

@@ -35,7 +35,7 @@ def bench(data, out, methods, *more):
 
 def test_a_table_that_is_resumed_and_keeps_failed_runs(tmp_path, monkeypatch):
     data, out = retrieval_sets.write_inshop(tmp_path), tmp_path / "bench"
-    broken = "likeness_apps.benchmark.retrieval.train"
+    broken = "likeness_apps.benchmark.rounds.train"
 
     def fails(setup, folder, *, quiet):
         raise UserError("loss must be finite, got nan")

@@ -62,7 +62,7 @@ def test_the_answer_with_the_most_votes_alone(counts, label, outcome) -> None:
     assert judge(votes(**counts)) == ([label], [outcome])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(answers_strategy())
 def test_labels_are_those_of_a_count(answers: list[list[int]]) -> None:
     labels, outcomes = judge(counted(answers))
@@ -181,7 +181,7 @@ def agreement_by_taggers(answers: list[list[int]]) -> dict[str, float]:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(answers_strategy(least=2))
 def test_agreement_is_the_mean_over_all_taggers(answers: list[list[int]]) -> None:
     found, expected = human_agreement(counted(answers)), agreement_by_taggers(answers)

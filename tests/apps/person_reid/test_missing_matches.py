@@ -36,7 +36,7 @@ ROW = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(ROW, min_size=1, max_size=12), st.booleans())
 def test_reasons_as_defined(rows: list, queries_stay: bool) -> None:
     found = reasons_without_match(table(*rows), queries_stay=queries_stay)

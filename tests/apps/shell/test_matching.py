@@ -44,7 +44,7 @@ def test_matches(files, saved, expected):
 folders = st.dictionaries(st.sampled_from("12345"), st.sampled_from("ab"), min_size=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(files=folders, saved=folders)
 def test_as_many_as_possible_and_each_row_once(files, saved):
     paths, contents = list(saved), list(saved.values())
@@ -87,7 +87,7 @@ files_of = st.lists(
 saved_of = st.lists(st.builds("{}-{}".format, contents, st.sampled_from(["train", "test"])))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(files=files_of, saved=saved_of.filter(len), split=st.sampled_from(["test", "train", "all"]))
 def test_every_row_that_is_selected_was_asked_about(files, saved, split):
     manifest, bundle = set_and_model(files, saved)

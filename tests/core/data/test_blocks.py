@@ -47,7 +47,7 @@ def components(edges_NE):
 whole = st.integers(0, 12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(whole, whole, st.integers(0, 5), st.integers(0, 5)), max_size=12))
 def test_overlapping_equals_comparing_all_with_all(rows):
     corners = np.array(rows, float).reshape(-1, 4).T
@@ -84,7 +84,7 @@ def test_an_image_of_nothing_overlaps_nothing():
 
 
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e7, 1e7)), min_size=1, max_size=20))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_cells_of_a_projected_crs_are_a_square_grid_at_its_origin(points):
     x, y = (np.array(values) for values in zip(*points, strict=True))
     names = geographic_blocks([UTM] * len(x), x, y, 2.5)

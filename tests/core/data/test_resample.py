@@ -51,7 +51,7 @@ sides = st.integers(1, 40)
 parts = st.tuples(st.floats(0, 0.6), st.floats(0, 0.6), st.floats(0.3, 1), st.floats(0.3, 1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sides, sides, sides, sides, parts, st.sampled_from(["uint8", "uint16", "float32"]))
 def test_it_is_what_pillow_does_in_every_band(height, width, tall, wide, part, dtype):
     image = np.random.default_rng(0).integers(0, 200, (height, width, 5)).astype(dtype)
@@ -188,7 +188,7 @@ def test_a_stack_is_what_pillow_does_but_for_a_level_now_and_then(side, size, ba
     assert (apart > 0).mean() < 0.02
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sides, sides, sides, sides)
 def test_a_stack_of_any_shape_is_never_more_than_a_level_off(height, width, tall, wide):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
@@ -196,7 +196,7 @@ def test_a_stack_of_any_shape_is_never_more_than_a_level_off(height, width, tall
     assert np.abs(apart).max() <= 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sides, sides, sides, sides, st.sampled_from(["uint8", "uint16", "float32"]))
 def test_a_stack_of_many_bands_is_filtered_in_floats(height, width, tall, wide, dtype):
     image = np.random.default_rng(0).integers(0, 200, (height, width, 5)).astype(dtype)

@@ -87,7 +87,7 @@ def test_single_images_meet_the_shares_to_within_one_image():
         assert abs(counts["test"] - 19.4) < 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(order=st.randoms(use_true_random=False), seed=st.integers(0, 3))
 def test_the_order_of_the_rows_does_not_matter(order, seed):
     table = patients(people=30)

@@ -54,7 +54,7 @@ def test_equals_scikit_learn():
     assert all(value.skipped == {} for value in values.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pairs=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
 def test_equals_loops_with_classes_missing(pairs):
     truth, predicted = (np.array(column) for column in zip(*pairs, strict=True))

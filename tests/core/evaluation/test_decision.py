@@ -82,7 +82,7 @@ def test_constant_confidence_has_the_overall_risk():
     assert found.risk_T.tolist() == [0.25]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=30))
 def test_bounds_and_order(items):
     confidence = np.array([float(item[0]) for item in items])

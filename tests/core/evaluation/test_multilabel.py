@@ -130,7 +130,7 @@ def test_labels_that_occur_nowhere_are_left_out_and_counted():
     assert np.isnan(result.table.f1_L[2])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 5), st.integers(0, 1))
 def test_weights_are_repeated_items(seed, items, labels, decimals):
     rng = np.random.default_rng(seed)

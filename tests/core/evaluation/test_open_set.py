@@ -44,7 +44,7 @@ def pairs_of(seed, genuine=60, impostor=400, levels=None):
     return same, scores, rng.integers(0, 12, len(scores))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10_000), st.sampled_from([0.05, 0.1, 0.3, 0.5]), st.sampled_from([1, 3, None])
 )
@@ -171,7 +171,7 @@ def probes_of(seed, count=90):
     return scores, right, enrolled, rng.integers(0, 15, count)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from([0.1, 0.25, 0.5]))
 def test_dir_at_far_against_a_loop(seed, aim):
     scores, right, enrolled, _ = probes_of(seed)

@@ -49,7 +49,7 @@ def test_an_aim_that_is_a_whole_number_of_items_is_met_exactly():
         assert (scores >= threshold).sum() == called
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=1, max_size=25),
     st.sampled_from([0.5, 0.8, 0.9, 0.95, 1.0]),

@@ -42,7 +42,7 @@ def by_definition(hits, relevant, k, largest):
     }
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_every_metric_equals_its_definition(data):
     width = data.draw(st.integers(1, 25))
@@ -177,7 +177,7 @@ def trapezoids(hits):
     return area
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_what_re_identification_measures_equals_its_definition(data):
     width = data.draw(st.integers(1, 20))
@@ -200,7 +200,7 @@ def test_what_re_identification_measures_equals_its_definition(data):
         assert first[index] == places[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_taking_items_out_is_ranking_without_them(data):
     width = data.draw(st.integers(1, 15))

@@ -134,7 +134,7 @@ def test_constant_scores_are_chance():
     assert prevalence(truth, np.array([2.0, 1, 1, 0, 0])) == pytest.approx(0.5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 4), st.integers(0, 3)), min_size=1))
 def test_weights_repeat_items_and_order_does_not_matter(items):
     truth = np.array([item[0] for item in items])
@@ -156,7 +156,7 @@ def test_weights_repeat_items_and_order_does_not_matter(items):
     np.testing.assert_allclose(weighted, all_of(truth[shuffled], scores[shuffled]), atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2), st.floats(0.05, 0.95))
 def test_bounds_and_the_bridge_between_the_partial_areas(items, floor):
     truth = np.array([item[0] for item in items])

@@ -36,7 +36,7 @@ def calibrated(same, scores, groups=None, far=0.01, frr=0.05, prior=0.5, **optio
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.sampled_from([0.05, 0.1, 0.4]), st.sampled_from([0.05, 0.2]))
 def test_no_other_thresholds_decide_more(seed, far, frr):
     same, scores, _ = drawn(seed, 60, 60, shift=1.0, digits=1)
@@ -95,13 +95,13 @@ def test_probabilities_of_gaussian_scores():
         np.testing.assert_allclose(answer, expected, atol=0.03)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.floats(-3, 3))
 def test_probabilities_rise_with_the_score_and_are_never_certain(seed, shift):
     same, scores, _ = drawn(seed, 60, 300, shift, digits=1)
     found = calibrated(same, scores, far=0.05)
     answer = found.probability(np.linspace(-20, 20, 500))
-    assert (np.diff(answer) >= 0).all()
+    assert (np.diff(answer) >= -1e-12).all()
     # One pair in 61 against the 300 of the other kind is the strongest evidence there can be.
     assert answer[0] >= 1 / (1 + 61) - 1e-9
     assert answer[-1] <= 1 - 1 / (1 + 301) + 1e-9

@@ -32,7 +32,7 @@ def right_calls(same: np.ndarray, scores: np.ndarray, threshold: float) -> int:
     return sum((score >= threshold) == bool(kind) for kind, score in zip(same, scores, strict=True))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from([1, 2, None]))
 def test_no_threshold_is_better_and_no_higher_one_as_good(seed: int, levels: int | None) -> None:
     same, scores, _, _ = pairs_of(seed, 25, levels=levels)

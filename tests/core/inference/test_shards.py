@@ -207,7 +207,7 @@ def test_an_empty_block_writes_an_empty_table(tmp_path):
     assert (empty.rows, len(read_csv(tmp_path / "e.csv"))) == (0, 0)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     count=st.integers(1, 14),
     part_rows=st.integers(1, 16),

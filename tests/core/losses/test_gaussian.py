@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def batch(seed: int = 0, count: int = 9) -> tuple[Tensor, Tensor]:
     return x, y[torch.randperm(count, generator=generator)]
 
 
-def plain(**options: float) -> GaussianStructuredLoss:
+def plain(**options: Any) -> GaussianStructuredLoss:
     return GaussianStructuredLoss(C, D, **{"norm_weight": 0.0, **options})
 
 
@@ -151,6 +152,57 @@ def test_numbers_kept_free_change_nothing() -> None:
     x, y = batch()
     wide = GaussianStructuredLoss(40, D, norm_weight=0.0)
     torch.testing.assert_close(wide(x, y * 10 + 3), plain()(x, y))
+
+
+# --- without the own share of the mean --------------------------------------------------------
+
+
+def left_out(x: Tensor, y: Tensor, sigma: float) -> float:
+    """From the definition: the mean of each sample's class is taken over the others."""
+    scores = []
+    for i in range(len(x)):
+        if (y == y[i]).sum() < 2:
+            continue
+        weight = {}
+        for k in y.unique().tolist():
+            others = [j for j in range(len(x)) if y[j] == k and j != i]
+            gap = x[i] - x[others].mean(0)
+            weight[k] = math.exp(-gap.square().sum().item() / (2 * sigma**2))
+        total = sum(weight.values())
+        own = int(y[i])
+        scores.append(sum((w / total - (k == own)) ** 2 for k, w in weight.items()))
+    return sum(scores) / len(scores)
+
+
+@pytest.mark.parametrize("sigma", [0.7, 2.0])
+def test_a_sample_is_taken_out_of_its_own_mean(sigma: float) -> None:
+    x, y = batch()
+    y[0] = C - 1  # a sample alone: it has no other mean, and is not scored
+    expected = left_out(x.double(), y, sigma)
+    loss = plain(sigma=sigma, leave_one_out=True)
+    assert loss(x.double(), y).item() == pytest.approx(expected)
+    leaf = x.double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda rows: loss(rows, y), (leaf,))
+
+
+def test_lone_samples_have_nothing_to_be_left_out_of() -> None:
+    leaf = torch.randn(C, D, requires_grad=True)
+    loss = plain(leave_one_out=True)(leaf, torch.arange(C))
+    assert loss.item() == 0
+    assert torch.equal(torch.autograd.grad(loss, leaf)[0], torch.zeros(C, D))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_does_not_pass_for_structure(seed: int) -> None:
+    """Rows without classes, eight of each: with the own share most pass for right."""
+    generator = torch.Generator().manual_seed(seed)
+    x = 3 * torch.randn(64, 64, generator=generator)
+    y = torch.arange(64) % 8
+    chance = 1 - 1 / 8  # of equal posteriors
+    plain_loss = GaussianStructuredLoss(8, 64, norm_weight=0.0)
+    honest = GaussianStructuredLoss(8, 64, norm_weight=0.0, leave_one_out=True)
+    assert plain_loss(x, y) < 0.3 * chance
+    assert honest(x, y) > chance
 
 
 # --- running means --------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def as_table(distance: Tensor, positive: Tensor, negative: Tensor) -> oracles.Ta
     return oracles.Table([list(row) for row in distance], *lists, square=False, points=nowhere)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     rows=st.integers(1, 9),

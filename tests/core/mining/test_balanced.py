@@ -152,7 +152,7 @@ def test_a_batch_without_triplets_weighs_nothing(kind: str) -> None:
     assert not x.grad.any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=12),
     st.integers(0, 99),

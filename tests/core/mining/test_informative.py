@@ -129,7 +129,7 @@ def test_triplets_are_the_definitions(
     assert len(found) > len(expected) > 10
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     count=st.integers(1, 14),

@@ -64,7 +64,7 @@ SEQUENCE = st.tuples(st.integers(0, 3), st.integers(1, 7))
 CLASSES = st.lists(st.lists(SEQUENCE, min_size=1, max_size=6), min_size=1, max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     classes=CLASSES.filter(lambda found: min(sum(f for _, f in one) for one in found) >= 2),
     clips=st.integers(1, 4),

@@ -35,7 +35,7 @@ def seen(batches):
     return Counter(row for batch in batches for row in batch)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     images=st.integers(1, 150),
     shares=st.lists(st.floats(0.01, 0.9), min_size=1, max_size=8),
@@ -59,7 +59,7 @@ def test_every_batch_holds_k_images_of_p_labels(images, shares, share, per_label
         assert enough.sum() >= drawn
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 1000), st.integers(1, 4), st.integers(1, 4))
 def test_an_image_comes_again_only_when_all_of_a_label_have_come(seed, drawn, per_label):
     labels = table(120, [0.6, 0.3, 0.1, 0.03, 0.5], seed)

@@ -64,7 +64,7 @@ def test_another_seed_gives_other_batches():
     assert ClassBalanced(labels, 3, 2, 0).batches(0) != ClassBalanced(labels, 3, 2, 1).batches(0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(2, 30), min_size=1, max_size=12),
     per_class=st.integers(1, 6),

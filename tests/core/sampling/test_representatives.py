@@ -33,7 +33,7 @@ def begin(plan, epoch, embeddings=None):
     plan.on_epoch_start(epoch, embedded() if embeddings is None else embeddings, torch.zeros(N))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     sizes=st.lists(st.integers(2, 20), min_size=1, max_size=9),
     per_class=st.integers(2, 5),

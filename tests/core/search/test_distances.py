@@ -92,7 +92,7 @@ def test_queries_that_ask_each_other_never_meet_themselves():
     np.testing.assert_array_equal(found, found.T)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.integers(1, 12), st.booleans())
 def test_the_nearest_of_a_block_are_those_of_the_search(seed, k, many_ties):
     rng = np.random.default_rng(seed)
@@ -107,7 +107,7 @@ def test_the_nearest_of_a_block_are_those_of_the_search(seed, k, many_ties):
     np.testing.assert_array_equal(found.distances_QK, expected.distances_QK)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.integers(1, 9), st.integers(1, 30))
 def test_ranks_are_the_places_in_a_sorted_row(seed, levels, columns):
     rng = np.random.default_rng(seed)

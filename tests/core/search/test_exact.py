@@ -324,7 +324,7 @@ def test_other_number_types_are_converted():
     assert_equals_oracle(np.arange(30).reshape(10, 3), None, 3, "euclidean")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_small_cases_of_every_kind(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))

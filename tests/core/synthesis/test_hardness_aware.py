@@ -45,7 +45,7 @@ def pulled_in_loops(anchor, other, positive, negative, left):
     return torch.stack(rows).view(T, M, D)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 1000), left=st.floats(0, 1))
 def test_against_loops(seed, left):
     anchor, other, positive = points(seed)

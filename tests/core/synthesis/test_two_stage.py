@@ -41,7 +41,7 @@ def test_the_rule_is_continuous_with_slopes_one_minus_strength_and_one():
     assert float(edge.diff()) == pytest.approx(0, abs=1e-8)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 1000), strength=st.floats(0, 1), usual=st.floats(0, 6))
 def test_against_loops(seed, strength, usual):
     anchor, positive = pairs(seed)

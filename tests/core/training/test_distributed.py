@@ -1,7 +1,6 @@
 """Two gloo processes against one."""
 
 import csv
-import multiprocessing
 
 import pytest
 import torch
@@ -23,6 +22,7 @@ from fixtures.tiny_training import (
     train,
     train_as_one_of,
 )
+from fixtures.watched_runs import fresh_processes
 from likeness.errors import UserError
 from likeness.training import Method, build_fabric
 from likeness.training.distributed import share
@@ -31,21 +31,15 @@ METRIC_TERM = {"terms": [{"loss": {"name": "centre_structured"}}]}
 SECONDS = 120  # for a machine under load; it takes about three
 
 
-@pytest.fixture(scope="module")
-def processes():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["likeness.training"])
-    return context
-
-
-def train_together(processes, folder, options, stop_after=None):
+def train_together(folder, options, stop_after=None):
     """Both processes' final states; none if they were stopped."""
     (folder / "meeting_point").unlink(missing_ok=True)
     results = folder / "results"
     results.mkdir(parents=True, exist_ok=True)
     arguments = (folder, results, options, stop_after)
     children = [
-        processes.Process(target=train_as_one_of, args=(2, rank, *arguments)) for rank in range(2)
+        fresh_processes().Process(target=train_as_one_of, args=(2, rank, *arguments))
+        for rank in range(2)
     ]
     try:
         for child in children:
@@ -87,10 +81,10 @@ def logged(folder, column):
         ),
     ],
 )
-def test_two_processes_equal_one(tmp_path, processes, changes):
+def test_two_processes_equal_one(tmp_path, changes):
     """The loss, the gradients (network and proxies), the logs and the weights."""
     options = ({"batch_norm": False, "dropout": 0.0}, changes)
-    first, second = train_together(processes, tmp_path / "two", options)
+    first, second = train_together(tmp_path / "two", options)
     spec = tiny_spec(**changes)
     torch.manual_seed(spec.seed)
     embedder = TinyEmbedder(batch_norm=False, dropout=0.0)
@@ -105,13 +99,13 @@ def test_two_processes_equal_one(tmp_path, processes, changes):
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-def test_with_batch_norm_all_processes_hold_one_model_and_resume_is_exact(tmp_path, processes):
+def test_with_batch_norm_all_processes_hold_one_model_and_resume_is_exact(tmp_path):
     options = ({"batch_norm": True, "dropout": 0.3}, {})
-    first, second = train_together(processes, tmp_path / "whole", options)
+    first, second = train_together(tmp_path / "whole", options)
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
-    assert train_together(processes, tmp_path / "cut", options, stop_after=7) == []
-    for resumed in train_together(processes, tmp_path / "cut", options):
+    assert train_together(tmp_path / "cut", options, stop_after=7) == []
+    for resumed in train_together(tmp_path / "cut", options):
         for name, tensor in first.items():
             assert torch.equal(tensor, resumed[name]), name
     assert logged(tmp_path / "cut/run", "loss") == logged(tmp_path / "whole/run", "loss")

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from fixtures.tiny_training import Stop, StoppedAfter, TinyEmbedder, tiny_spec, train
+from fixtures.tiny_training import TinyEmbedder, tiny_spec, train
+from fixtures.watched_runs import Stop, StoppedAfter
 from likeness.errors import UserError
 from likeness.training.freezing import FrozenBackbone
 

@@ -8,8 +8,6 @@ import torch
 from fixtures.tiny_training import (
     LABELS,
     ROWS,
-    Stop,
-    StoppedAfter,
     TinyEmbedder,
     TinyImages,
     tiny_data,
@@ -17,6 +15,7 @@ from fixtures.tiny_training import (
     tiny_spec,
     train,
 )
+from fixtures.watched_runs import Stop, StoppedAfter
 from likeness.training import Method, Update
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from fixtures.planted_clusters import (
     CLUSTERS,
@@ -19,12 +17,12 @@ from fixtures.planted_clusters import (
     recovered,
     train_clusters,
 )
-from fixtures.tiny_training import Stop, StoppedAfter
+from fixtures.watched_runs import NotesBatches, Stop, StoppedAfter, assert_same_run, saved_tensors
 from likeness.batch import Batch
 from likeness.errors import UserError
 from likeness.objective import Objective
 from likeness.sampling import ClassBalancedSpec, ShuffledSpec
-from likeness.training import Method, pseudo_labels
+from likeness.training import pseudo_labels
 from likeness.training.hooks import ClassMeans
 from likeness.training.pseudo_labels import ClusterPlan, PseudoLabels, PseudoLabelSpec
 
@@ -135,28 +133,21 @@ def test_too_few_clusters_for_a_batch_are_named() -> None:
         plan.batches(0)
 
 
-class Noting(Method):
-    """Notes what batches say."""
-
-    seen: ClassVar[list[Batch]] = []
-
-    def updates(self, forward, batch, epoch):
-        Noting.seen.append(batch)
-        return super().updates(forward, batch, epoch)
-
-
 def test_steps_see_clusters_and_never_the_labels_of_the_data(tmp_path: Path) -> None:
     """Those are all 0 in this set; batches hold three clusters with four images each. Hooks behind
     it go by the clusters too."""
-    Noting.seen, later = [], Hearing()
+    seen: list[tuple[int, Batch]] = []
+    later = Hearing()
     spec = cluster_spec(**SHORT, sampler=BALANCED)
-    result, _, objective = train_clusters(tmp_path, spec, method=Noting, hooks=[later])
-    assert len(Noting.seen) == result.steps == 2 * (CLUSTERS * EACH // 12)
+    result, _, objective = train_clusters(
+        tmp_path, spec, method=partial(NotesBatches, seen=seen), hooks=[later]
+    )
+    assert len(seen) == result.steps == 2 * (CLUSTERS * EACH // 12)
     assert torch.equal(later.heard[-1], result.pseudo_labels_N)
-    for batch in Noting.seen:
+    for _, batch in seen:
         _, counts = batch.labels.unique(return_counts=True)
         assert counts.tolist() == [4, 4, 4]
-    last = Noting.seen[-1]
+    _, last = seen[-1]
     assert torch.equal(last.labels, result.pseudo_labels_N[last.ids])
     assert objective.terms["normalised_softmax"].loss.bank.num_classes == CLUSTERS
 
@@ -197,12 +188,9 @@ def test_stopped_and_resumed(tmp_path: Path, uninterrupted: Path, last: int) -> 
     with pytest.raises(Stop):
         train_clusters(tmp_path, spec, checkpoint_steps=1, method=stopped)
     train_clusters(tmp_path, spec, resume=True)
-    runs = (tmp_path, uninterrupted)
-    ours, theirs = (load_file(run / "checkpoints/last/run.safetensors") for run in runs)
-    assert ours.keys() == theirs.keys()
-    assert {"hook.0.labels", "method.objective.terms.supcon.memory.counts_3"} <= ours.keys()
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), name
+    assert_same_run(tmp_path, uninterrupted)
+    kept = saved_tensors(tmp_path).keys()
+    assert {"hook.0.labels", "method.objective.terms.supcon.memory.counts_3"} <= kept
 
 
 # --- options --------------------------------------------------------------------------------

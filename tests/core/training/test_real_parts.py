@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fixtures.tiny_training import CLASSES, LABELS, ROWS, Stop, StoppedAfter, tiny_spec
+from fixtures.tiny_training import CLASSES, LABELS, ROWS, tiny_spec
+from fixtures.watched_runs import Stop, StoppedAfter
 from likeness.data.augmentation import Augmentation
 from likeness.data.dataset import ImageRows
 from likeness.data.transforms import Preprocessing

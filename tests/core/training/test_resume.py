@@ -1,30 +1,33 @@
 """A killed and resumed run equals the uninterrupted one bit for bit."""
 
-import csv
 import inspect
 import json
-import multiprocessing
 import os
-import signal
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import likeness.training
 from fixtures.tiny_training import (
     REMEMBERING,
     WITH_PROXIES,
     WITH_STRUCTURE,
-    Stop,
-    StoppedAfter,
     TinyEmbedder,
     tiny_data,
     tiny_spec,
     train,
     train_and_be_killed,
+)
+from fixtures.watched_runs import (
+    Stop,
+    StoppedAfter,
+    assert_same_run,
+    assert_same_tensors,
+    log_rows,
+    run_until_killed,
+    saved_tensors,
 )
 from likeness.errors import UserError
 from likeness.training import TIME_COLUMNS
@@ -34,7 +37,6 @@ HARD_CLASSES = {
     "objective": {"terms": [{"loss": {"name": "n_pair"}, "miners": [{"name": "n_pairs"}]}]},
     "sampler": {"name": "hard_classes", "classes_per_batch": 3, "per_class": 2},
 }
-SECONDS = 120  # for a machine under load; a killed run takes about one
 
 
 @pytest.fixture(scope="module")
@@ -44,36 +46,11 @@ def uninterrupted(tmp_path_factory):
     return folder, result
 
 
-@pytest.fixture(scope="module")
-def processes():
-    """Fresh processes that have imported the training room already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["likeness.training"])
-    return context
-
-
-def be_killed(processes, folder, moment, count, workers=0):
-    child = processes.Process(target=train_and_be_killed, args=(folder, moment, count, workers))
-    child.start()
-    child.join(SECONDS)
-    assert child.exitcode == -signal.SIGKILL
-
-
-def log_rows(path):
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{key: row[key] for key in row if key not in TIME_COLUMNS} for row in rows]
-
-
-def assert_same_run(folder, other):
-    for name in ("run.safetensors", "best.safetensors"):
-        ours, theirs = (load_file(run / "checkpoints/last" / name) for run in (folder, other))
-        assert ours.keys() == theirs.keys()
-        assert ours
-        for key, tensor in ours.items():
-            assert torch.equal(tensor, theirs[key]), key
-    for name in ("train.csv", "epochs.csv"):
-        assert log_rows(folder / "logs" / name) == log_rows(other / "logs" / name)
+def assert_all_the_same(folder, other):
+    """Of runs that are validated."""
+    assert_same_run(folder, other)
+    assert_same_tensors(saved_tensors(folder, "best"), saved_tensors(other, "best"))
+    assert log_rows(folder, "epochs") == log_rows(other, "epochs")
 
 
 # Steps 1-12, checkpoints after 3, 6, 9, 12 and at the ends of epochs (4, 8, 12): writes number
@@ -89,20 +66,20 @@ MOMENTS = [
 
 
 @pytest.mark.parametrize(("moment", "count", "workers", "kept"), MOMENTS)
-def test_killed_and_resumed(tmp_path, uninterrupted, processes, moment, count, workers, kept):
-    be_killed(processes, tmp_path, moment, count, workers)
+def test_killed_and_resumed(tmp_path, uninterrupted, moment, count, workers, kept):
+    run_until_killed(train_and_be_killed, tmp_path, moment, count, workers)
     assert has_checkpoint(tmp_path / "checkpoints") == (kept > 0)
     whole, expected = uninterrupted
     result, embedder, _ = train(
         tmp_path, tiny_spec(workers=workers), resume=True, checkpoint_steps=3
     )
-    assert_same_run(tmp_path, whole)
+    assert_all_the_same(tmp_path, whole)
     assert result.steps == expected.steps == 12
     assert result.best_epoch == expected.best_epoch
     same = [name for name in expected.history if name not in TIME_COLUMNS]
     assert list(result.history) == list(expected.history)
     assert result.history[same].equals(expected.history[same])
-    best = load_file(tmp_path / "checkpoints/last/best.safetensors")
+    best = saved_tensors(tmp_path, "best")
     for name, tensor in embedder.state_dict().items():
         assert torch.equal(tensor, best[f"embedder.{name}"])
 
@@ -115,7 +92,7 @@ def test_stopped_after_any_step_and_resumed(tmp_path, uninterrupted, last):
     record = json.loads((tmp_path / "checkpoints/last/run.json").read_text())
     assert record["state"]["ledger"]["step"] == last
     train(tmp_path, resume=True)
-    assert_same_run(tmp_path, uninterrupted[0])
+    assert_all_the_same(tmp_path, uninterrupted[0])
 
 
 def test_proxies_of_every_loss_go_on_as_they_were(tmp_path):
@@ -124,7 +101,7 @@ def test_proxies_of_every_loss_go_on_as_they_were(tmp_path):
     with pytest.raises(Stop):
         train(cut, spec, checkpoint_steps=1, method=partial(StoppedAfter, steps=5))
     train(cut, spec, resume=True)
-    assert_same_run(cut, whole)
+    assert_all_the_same(cut, whole)
 
 
 @pytest.mark.parametrize("changes", [REMEMBERING, HARD_CLASSES], ids=["memory", "hard-classes"])
@@ -135,7 +112,7 @@ def test_memories_and_mined_classes_go_on_as_they_were(tmp_path, changes, last):
     with pytest.raises(Stop):
         train(cut, spec, checkpoint_steps=1, method=partial(StoppedAfter, steps=last))
     train(cut, spec, resume=True)
-    assert_same_run(cut, whole)
+    assert_all_the_same(cut, whole)
 
 
 @pytest.mark.parametrize("last", [1, 6])
@@ -145,23 +122,23 @@ def test_hierarchies_and_learned_weights_go_on_as_they_were(tmp_path, last):
     with pytest.raises(Stop):
         train(cut, spec, checkpoint_steps=1, method=partial(StoppedAfter, steps=last))
     train(cut, spec, resume=True)
-    assert_same_run(cut, whole)
+    assert_all_the_same(cut, whole)
 
 
-def test_the_killed_run_had_logged_more_than_was_kept(tmp_path, processes):
-    be_killed(processes, tmp_path, "step", 9)
+def test_the_killed_run_had_logged_more_than_was_kept(tmp_path):
+    run_until_killed(train_and_be_killed, tmp_path, "step", 9, 0)
     log = tmp_path / "logs/train.csv"
-    assert [row["step"] for row in log_rows(log)] == [str(step) for step in range(1, 9)]
+    assert [row["step"] for row in log_rows(tmp_path)] == [str(step) for step in range(1, 9)]
     with log.open("a") as file:
         file.write("9,3,0.123")  # a row that was cut off in the middle
     train(tmp_path, resume=True)
-    assert [row["step"] for row in log_rows(log)] == [str(step) for step in range(1, 13)]
+    assert [row["step"] for row in log_rows(tmp_path)] == [str(step) for step in range(1, 13)]
 
 
 def test_resume_without_a_checkpoint_starts(tmp_path, uninterrupted):
     result, _, _ = train(tmp_path, resume=True)
     assert not result.already_finished
-    assert_same_run(tmp_path, uninterrupted[0])
+    assert_all_the_same(tmp_path, uninterrupted[0])
 
 
 def test_a_finished_run_says_so_and_changes_nothing(tmp_path, capsys):

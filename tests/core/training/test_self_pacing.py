@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
 from functools import partial
-from typing import ClassVar
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from fixtures.planted_noise import (
     NoisyClasses,
@@ -18,15 +14,19 @@ from fixtures.planted_noise import (
     nearest_is_right,
     noise_spec,
     train_on_noise,
-    train_on_noise_and_be_killed,
 )
-from fixtures.tiny_training import Stop, StoppedAfter, tiny_data, tiny_spec, train
-from likeness.batch import Batch
+from fixtures.tiny_training import tiny_data, tiny_spec, train
+from fixtures.watched_runs import (
+    NotesBatches,
+    Stop,
+    StoppedAfter,
+    assert_same_run,
+    saved_tensors,
+    train_until_killed,
+)
 from likeness.errors import UserError
-from likeness.training import Method
 from likeness.training.self_pacing import SelfPacing
 
-SECONDS = 120  # for a machine under load; a killed run takes about one
 SHORT = {"epochs": 5}  # 25 steps, all trusted in the first 15
 MINED = {
     "objective": {
@@ -67,30 +67,19 @@ def test_wrong_labels_are_found_and_do_no_harm_and_both_fail_without_the_pace(
 # --- what batches are told ------------------------------------------------------------------------
 
 
-class Noting(Method):
-    """Notes what batches say."""
-
-    seen: ClassVar[list[tuple[int, Batch]]] = []
-
-    def __init__(self, embedder, objective):
-        super().__init__(embedder, objective)
-        Noting.seen = []
-
-    def updates(self, forward, batch, epoch):
-        Noting.seen.append((int(epoch), batch))
-        return super().updates(forward, batch, epoch)
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("short")
-    return folder, *train_on_noise(folder, noise_spec(**SHORT), method=Noting)
+    """A folder, what its run came to, and the batches that it saw."""
+    folder, seen = tmp_path_factory.mktemp("short"), []
+    method = partial(NotesBatches, seen=seen)
+    return folder, *train_on_noise(folder, noise_spec(**SHORT), method=method), seen
 
 
 def test_batches_carry_the_weights_of_their_rows(uninterrupted):
-    weights = uninterrupted[1].weights_N
-    assert len(Noting.seen) == 25
-    for epoch, batch in Noting.seen:
+    _, result, _, _, seen = uninterrupted
+    weights = result.weights_N
+    assert len(seen) == 25
+    for epoch, batch in seen:
         assert batch.weight.dtype == torch.float32
         assert batch.weight.min() >= 0
         if epoch < 3:
@@ -116,14 +105,11 @@ def test_under_bfloat16_weights_are_found_in_full_precision(tmp_path):
 # --- resume ---------------------------------------------------------------------------------------
 
 
-def assert_same_run(folder, result, expected):
-    other, whole, *_ = expected
-    ours, theirs = (load_file(run / "checkpoints/last/run.safetensors") for run in (folder, other))
-    assert ours.keys() == theirs.keys()
-    assert "hook.1.weights" in ours
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), name
-    assert torch.equal(result.weights_N, whole.weights_N)
+def assert_the_same(folder, result, uninterrupted):
+    other, expected, *_ = uninterrupted
+    assert_same_run(folder, other)
+    assert "hook.1.weights" in saved_tensors(folder)
+    assert torch.equal(result.weights_N, expected.weights_N)
 
 
 @pytest.mark.parametrize("last", [7, 17, 20])  # in the warm-up, in a paced epoch, between two
@@ -134,19 +120,13 @@ def test_stopped_and_resumed(tmp_path, uninterrupted, last):
     record = json.loads((tmp_path / "checkpoints/last/run.json").read_text())
     assert record["state"]["ledger"]["step"] == last
     result, _, _ = train_on_noise(tmp_path, noise_spec(**SHORT), resume=True)
-    assert_same_run(tmp_path, result, uninterrupted)
+    assert_the_same(tmp_path, result, uninterrupted)
 
 
 def test_killed_and_resumed(tmp_path, uninterrupted):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["likeness.training"])
-    arguments = (tmp_path, noise_spec(**SHORT), 18)
-    child = context.Process(target=train_on_noise_and_be_killed, args=arguments)
-    child.start()
-    child.join(SECONDS)
-    assert child.exitcode == -signal.SIGKILL
+    train_until_killed(train_on_noise, tmp_path, noise_spec(**SHORT), step=18)
     result, _, _ = train_on_noise(tmp_path, noise_spec(**SHORT), resume=True)
-    assert_same_run(tmp_path, result, uninterrupted)
+    assert_the_same(tmp_path, result, uninterrupted)
 
 
 def test_a_finished_run_still_knows_its_weights(uninterrupted):

@@ -1,21 +1,15 @@
 """Runs on clips, with losses on frames and on sets of frames."""
 
-import csv
-import multiprocessing
-import signal
 from functools import partial
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from fixtures.tiny_training import (
     COLUMNS,
     LABELS,
     SEQUENCES,
     WITH_SETS,
-    Stop,
-    StoppedAfter,
     TinyEmbedder,
     tiny_data,
     tiny_objective,
@@ -23,24 +17,16 @@ from fixtures.tiny_training import (
     train,
     train_and_be_killed,
 )
+from fixtures.watched_runs import (
+    Stop,
+    StoppedAfter,
+    assert_same_run,
+    log_rows,
+    run_until_killed,
+    saved_tensors,
+)
 from likeness.errors import UserError
-from likeness.training import TIME_COLUMNS, Method
-
-SECONDS = 120  # for a machine under load; a killed run takes about one
-
-
-def rows_of(folder):
-    with (folder / "logs/train.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{key: row[key] for key in row if key not in TIME_COLUMNS} for row in rows]
-
-
-def assert_same_run(folder, other):
-    ours, theirs = (load_file(run / "checkpoints/last/run.safetensors") for run in (folder, other))
-    assert ours.keys() == theirs.keys()
-    for key, tensor in ours.items():
-        assert torch.equal(tensor, theirs[key]), key
-    assert rows_of(folder) == rows_of(other)
+from likeness.training import Method
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +37,12 @@ def uninterrupted(tmp_path_factory):
 
 
 def test_both_levels_are_logged_and_the_class_layer_of_sets_is_trained_and_saved(uninterrupted):
-    rows = rows_of(uninterrupted)
+    rows = log_rows(uninterrupted)
     assert len(rows) == 9
     names = {name.removeprefix("loss_") for name in rows[0]}
     sets = {"sets.weighted_contrastive", "sets.classification"}
     assert {"weighted_contrastive", "classification"} | sets <= names
-    saved = load_file(uninterrupted / "checkpoints/last/run.safetensors")
+    saved = saved_tensors(uninterrupted)
     torch.manual_seed(5)
     TinyEmbedder()  # built first, as `train` does
     start = tiny_objective(tiny_spec(**WITH_SETS)).state_dict()
@@ -76,13 +62,7 @@ def test_stopped_after_any_step_and_resumed(tmp_path, uninterrupted, last):
 
 
 def test_killed_and_resumed(tmp_path, uninterrupted):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["likeness.training"])
-    arguments = (tmp_path, "step", 5, 0, WITH_SETS)
-    child = context.Process(target=train_and_be_killed, args=arguments)
-    child.start()
-    child.join(SECONDS)
-    assert child.exitcode == -signal.SIGKILL
+    run_until_killed(train_and_be_killed, tmp_path, "step", 5, 0, WITH_SETS)
     train(tmp_path, tiny_spec(**WITH_SETS), resume=True)
     assert_same_run(tmp_path, uninterrupted)
 

@@ -11,13 +11,12 @@ from fixtures.tiny_training import (
     LABELS,
     ROWS,
     TARGETS,
-    Stop,
-    StoppedAfter,
     tiny_data,
     tiny_objective,
     tiny_spec,
     train,
 )
+from fixtures.watched_runs import Stop, StoppedAfter
 from likeness.batch import Batch
 from likeness.errors import UserError
 from likeness.models import Outputs

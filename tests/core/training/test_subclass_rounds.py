@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
 from functools import partial
-from typing import ClassVar
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
 
 from fixtures.planted_modes import (
     CLASSES,
     LABELS,
     MODES,
     NO_ROUNDS,
-    ModeImages,
     mode_spec,
     recovered,
     train_modes,
-    train_modes_and_be_killed,
 )
-from fixtures.tiny_training import Stop, StoppedAfter
-from likeness.batch import Batch
+from fixtures.tiny_training import ON_SUBCLASSES, tiny_data, tiny_spec, train
+from fixtures.watched_runs import (
+    NotesBatches,
+    Stop,
+    StoppedAfter,
+    assert_same_run,
+    saved_tensors,
+    train_until_killed,
+)
 from likeness.errors import UserError
 from likeness.subclasses import SubclassSpec
-from likeness.training import Method, TrainingData
 
-SECONDS = 120  # for a machine under load; a killed run takes about one
 SHORT = {"epochs": 4}  # two rounds of 12 steps
 TERM = "gaussian_structured_subclass"
 
@@ -64,34 +62,29 @@ def test_rounds_begin_with_the_classes_and_follow_the_variants(whole):
         assert slots[0] != slots[1]
 
 
-class Noting(Method):
-    """Notes what batches say, and what losses on sub-classes are imprinted with."""
+class NotesImprints(NotesBatches):
+    """Notes what losses on sub-classes are imprinted with, too."""
 
-    seen: ClassVar[list[tuple[int, Batch]]] = []
-    told: ClassVar[list[tuple[Tensor, Tensor]]] = []
-
-    def __init__(self, embedder, objective):
-        super().__init__(embedder, objective)
-        Noting.seen, Noting.told = [], []
+    def __init__(self, embedder, objective, *, seen, told):
+        super().__init__(embedder, objective, seen=seen)
         loss = objective.terms[TERM].loss
         imprint = loss.imprint
-        loss.imprint = lambda *both: (Noting.told.append(both), imprint(*both))
-
-    def updates(self, forward, batch, epoch):
-        Noting.seen.append((int(epoch), batch))
-        return super().updates(forward, batch, epoch)
+        loss.imprint = lambda *both: (told.append(both), imprint(*both))
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("short")
-    return folder, *train_modes(folder, mode_spec(**SHORT), method=Noting)
+    """A folder, what its run came to, the batches that it saw, and what its loss was told."""
+    folder, seen, told = tmp_path_factory.mktemp("short"), [], []
+    method = partial(NotesImprints, seen=seen, told=told)
+    return folder, *train_modes(folder, mode_spec(**SHORT), method=method), seen, told
 
 
 def test_batches_carry_the_sub_classes_of_their_rows(uninterrupted):
-    rounds = uninterrupted[1].subclasses_RN
-    assert len(Noting.seen) == 24
-    for epoch, batch in Noting.seen:
+    _, result, _, _, seen, _ = uninterrupted
+    rounds = result.subclasses_RN
+    assert len(seen) == 24
+    for epoch, batch in seen:
         assert batch.subclass.dtype == torch.int64
         assert torch.equal(batch.subclass, rounds[epoch // 2, batch.ids].long())
         assert torch.equal(batch.labels, LABELS[batch.ids])
@@ -100,10 +93,11 @@ def test_batches_carry_the_sub_classes_of_their_rows(uninterrupted):
 
 def test_every_round_starts_with_the_means_of_its_sub_classes(uninterrupted):
     """What a loss keeps has room for all, so its shape never changes."""
-    (_, first), (rows, second) = Noting.told
+    _, result, _, objective, _, told = uninterrupted
+    (_, first), (rows, second) = told
     assert torch.equal(first, LABELS * 4)
-    assert torch.equal(second, uninterrupted[1].subclasses_RN[1].long())
-    loss = uninterrupted[3].terms[TERM].loss
+    assert torch.equal(second, result.subclasses_RN[1].long())
+    loss = objective.terms[TERM].loss
     assert loss.seen_C.nonzero().flatten().tolist() == second.unique().tolist()
     assert loss.running_CD.shape == (4 * CLASSES, rows.shape[1])
 
@@ -111,14 +105,11 @@ def test_every_round_starts_with_the_means_of_its_sub_classes(uninterrupted):
 # --- resume ---------------------------------------------------------------------------------
 
 
-def assert_same_run(folder, result, expected):
-    other, whole_result, *_ = expected
-    ours, theirs = (load_file(run / "checkpoints/last/run.safetensors") for run in (folder, other))
-    assert ours.keys() == theirs.keys()
-    assert "hook.1.rounds" in ours
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), name
-    assert torch.equal(result.subclasses_RN, whole_result.subclasses_RN)
+def assert_the_same(folder, result, uninterrupted):
+    other, expected, *_ = uninterrupted
+    assert_same_run(folder, other)
+    assert "hook.1.rounds" in saved_tensors(folder)
+    assert torch.equal(result.subclasses_RN, expected.subclasses_RN)
 
 
 @pytest.mark.parametrize("last", [3, 12])  # in round 0, between the rounds
@@ -129,20 +120,13 @@ def test_stopped_and_resumed(tmp_path, uninterrupted, last):
     record = json.loads((tmp_path / "checkpoints/last/run.json").read_text())
     assert record["state"]["ledger"]["step"] == last
     result, _, _ = train_modes(tmp_path, mode_spec(**SHORT), resume=True)
-    assert_same_run(tmp_path, result, uninterrupted)
+    assert_the_same(tmp_path, result, uninterrupted)
 
 
 def test_killed_and_resumed(tmp_path, uninterrupted):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["likeness.training"])
-    child = context.Process(
-        target=train_modes_and_be_killed, args=(tmp_path, mode_spec(**SHORT), 15)
-    )
-    child.start()
-    child.join(SECONDS)
-    assert child.exitcode == -signal.SIGKILL
+    train_until_killed(train_modes, tmp_path, mode_spec(**SHORT), step=15)
     result, _, _ = train_modes(tmp_path, mode_spec(**SHORT), resume=True)
-    assert_same_run(tmp_path, result, uninterrupted)
+    assert_the_same(tmp_path, result, uninterrupted)
 
 
 def test_a_finished_run_still_knows_its_rounds(uninterrupted):
@@ -182,9 +166,7 @@ def test_options_that_do_not_go_together_are_refused(changes, sentence):
         mode_spec(**changes)
 
 
-def test_several_labels_per_image_have_no_sub_classes(tmp_path, monkeypatch):
-    several = torch.nn.functional.one_hot(LABELS)
-    data = TrainingData(images=ModeImages(), labels=several)
-    monkeypatch.setattr("fixtures.planted_modes.TrainingData", lambda **_: data)
+def test_several_labels_per_image_have_no_sub_classes(tmp_path):
+    several = tiny_data(labels=torch.nn.functional.one_hot(tiny_data().labels))
     with pytest.raises(UserError, match="subclasses must be null for several labels per image"):
-        train_modes(tmp_path, mode_spec(**SHORT))
+        train(tmp_path, tiny_spec(**ON_SUBCLASSES), data=several)

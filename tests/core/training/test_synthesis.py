@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from fixtures.tiny_training import (
-    LABELS,
-    WITH_SYNTHESIS,
+from fixtures.tiny_training import LABELS, WITH_SYNTHESIS, tiny_spec, train, train_and_be_killed
+from fixtures.watched_runs import (
     Stop,
     StoppedAfter,
-    tiny_spec,
-    train,
-    train_and_be_killed,
+    assert_same_tensors,
+    run_until_killed,
+    saved_tensors,
 )
 from likeness.errors import UserError
 from likeness.synthesis.class_statistics import class_statistics
 
-SECONDS = 120  # for a machine under load; a killed run takes about one
 every = pytest.mark.parametrize("name", WITH_SYNTHESIS)
 
 
 def run(folder: Path, name: str, **options: Any) -> dict[str, torch.Tensor]:
     """What the checkpoint of a run holds at its end."""
     train(folder, tiny_spec(**WITH_SYNTHESIS[name]), **options)
-    return load_file(folder / "checkpoints/last/run.safetensors")
-
-
-def assert_same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
-    assert ours.keys() == theirs.keys()
-    for name, tensor in theirs.items():
-        assert torch.equal(ours[name], tensor), name
+    return saved_tensors(folder)
 
 
 @every
@@ -47,7 +36,7 @@ def test_stopped_and_resumed(tmp_path: Path, name: str) -> None:
     stopped = partial(StoppedAfter, steps=6)
     with pytest.raises(Stop):
         run(tmp_path / "cut", name, checkpoint_steps=1, method=stopped)
-    assert_same(run(tmp_path / "cut", name, resume=True), whole)
+    assert_same_tensors(run(tmp_path / "cut", name, resume=True), whole)
     kept = [key for key in whole if "synthesis.synthesiser" in key]
     assert bool(kept) == (name != "symmetrical")
     assert all(whole[key].any() for key in kept)
@@ -55,15 +44,10 @@ def test_stopped_and_resumed(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["intra_class", "densely_anchored"])
 def test_killed_and_resumed(tmp_path: Path, name: str) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["likeness.training"])
-    arguments = (tmp_path / "cut", "step", 8, 0, WITH_SYNTHESIS[name])
-    child = context.Process(target=train_and_be_killed, args=arguments)
-    child.start()
-    child.join(SECONDS)
-    assert child.exitcode == -signal.SIGKILL
+    changes = WITH_SYNTHESIS[name]
+    run_until_killed(train_and_be_killed, tmp_path / "cut", "step", 8, 0, changes)
     whole = run(tmp_path / "whole", name, checkpoint_steps=3)
-    assert_same(run(tmp_path / "cut", name, resume=True, checkpoint_steps=3), whole)
+    assert_same_tensors(run(tmp_path / "cut", name, resume=True, checkpoint_steps=3), whole)
 
 
 class Watching:

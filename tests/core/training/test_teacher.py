@@ -6,17 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fixtures.tiny_training import (
-    LABELS,
-    ROWS,
-    TAUGHT,
-    TEACHER,
-    Stop,
-    StoppedAfter,
-    tiny_data,
-    tiny_spec,
-    train,
-)
+from fixtures.tiny_training import LABELS, ROWS, TAUGHT, TEACHER, tiny_data, tiny_spec, train
+from fixtures.watched_runs import Stop, StoppedAfter
 from likeness.batch import Batch
 from likeness.errors import UserError
 

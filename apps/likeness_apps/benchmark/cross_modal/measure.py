@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from likeness.data.dataset import ImageRows
 from likeness.data.manifest import Manifest
 from likeness.evaluation.cross_modal import (
     CodesFrom,
@@ -24,10 +23,8 @@ from likeness.evaluation.retrieval import RetrievalResult
 from likeness.training.spec import RunSpec
 from likeness_apps.benchmark.cross_modal.layouts import PHOTO, SKETCH
 from likeness_apps.benchmark.protocol import Found
-from likeness_apps.benchmark.training import prepared
-from likeness_apps.shell.adapt import adapt
-from likeness_apps.shell.finish import answer, require_finite
-from likeness_apps.shell.setup import Setup, Split, set_up
+from likeness_apps.benchmark.training import answers, built, prepared
+from likeness_apps.shell.setup import Setup
 
 CODES = "codes_"  # before the figures of 64-bit codes
 MOST_FOR_CODES = 10_000  # training images that codes are fitted to
@@ -49,10 +46,7 @@ def build(spec: RunSpec, manifest: Manifest, *, changes: Sequence[str] = ()) -> 
     photos = training[training["modality"] == PHOTO]
     bands, dtype = photos.groupby(["bands", "dtype"]).size().idxmax()
     ready = replace(ready, bands=int(bands), dtype=str(dtype))
-    fixed = spec.model_copy(update={"monitor": None, "patience": None})
-    raw = fixed.model_dump(mode="json", exclude_unset=True)
-    fitted = adapt(fixed, ready, raw=raw, config=None, changes=changes, quiet=True)
-    return set_up(fitted, ready, quiet=True)
+    return built(spec, ready, changes=changes, quiet=True)
 
 
 class _Side(NamedTuple):
@@ -101,10 +95,7 @@ def asked(setup: Setup, *, codes: CodesFrom, apart: bool) -> Found:
 
 def _embedded(setup: Setup, rows: pd.DataFrame) -> _Side:
     rows = rows.reset_index(drop=True)
-    images = ImageRows(setup.prepared.manifest.root, rows["path"].tolist(), setup.preprocessing)
-    split = Split(images, np.zeros(len(rows), np.int64), rows)  # nobody tested is a class
-    raw = answer(setup.embedder, split)
-    require_finite(raw, split)
+    raw = answers(setup, rows)
     return _Side(raw.embeddings_ND, rows.iloc[raw.kept_N])
 
 

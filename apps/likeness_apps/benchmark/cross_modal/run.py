@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,12 +23,13 @@ from likeness_apps.benchmark.cross_modal.layouts import LOOKED_FOR, find
 from likeness_apps.benchmark.cross_modal.measure import asked, build
 from likeness_apps.benchmark.cross_modal.methods import checked
 from likeness_apps.benchmark.layouts import recognise
-from likeness_apps.benchmark.protocol import Found, divided, is_published
-from likeness_apps.benchmark.recipes import UNTRAINED
-from likeness_apps.benchmark.training import readable, seeded, train
+from likeness_apps.benchmark.protocol import divided, is_published
+from likeness_apps.benchmark.rounds import Bench, run_all
+from likeness_apps.benchmark.training import readable
 from likeness_apps.shell import configs
-from likeness_apps.shell.console import progress, say, show_table
+from likeness_apps.shell.console import progress, show_table
 from likeness_apps.shell.outputs import require_new
+from likeness_apps.shell.setup import Setup
 
 FOLDER = "benchmark"  # of the shared configurations
 EDGES = ".pseudo_sketches"  # beside the output: edge maps of the photographs
@@ -86,13 +86,14 @@ def cross_modal(request: Request) -> int:
     manifest = _both_modalities(request, max(shared.model.height_width))
     facts = _facts(manifest, request, shared)
     table.begin(out, facts, {name: spec.model_dump(mode="json") for name, spec in specs.items()})
-    failed = 0
-    for repeat in range(request.repeats):
-        for method, spec in specs.items():
-            if not table.is_done(table.read_runs(out), method, repeat):
-                say(f"{method}, repeat {repeat + 1} of {request.repeats}", quiet=quiet)
-                failed += not _run(request, manifest, method, repeat, spec)
-    found = summarise(out, list(specs), shared=is_published(manifest))
+
+    def of_repeat(spec: RunSpec, repeat: int) -> Setup:
+        return build(spec, divided(manifest, repeat), changes=request.changes)
+
+    ask = partial(asked, codes=request.codes, apart=apart)  # type: ignore[arg-type]
+    failed = run_all(Bench(out, of_repeat, ask, quiet), specs, request.repeats)
+    # Intervals draw groups of sketches in place of classes.
+    found = table.summarise(out, list(specs), shared=is_published(manifest), by="group")
     made = collect_provenance(seed=shared.seed, data_hash=facts["data"])
     write_json(out / "summary.json", {"methods": found, "provenance": made, **facts})
     write_text(out / "summary.md", f"{title(manifest)}\n\n{table.markdown(found)}\n")
@@ -107,34 +108,9 @@ def title(manifest: Manifest) -> str:
     return f"{manifest.layout}: {asking} to photographs, classes nobody trained on"
 
 
-def summarise(out: Path, methods: Sequence[str], *, shared: bool) -> dict[str, dict[str, Any]]:
-    """Method -> figure -> value with its interval over groups of queries, and repeats.
-
-    Args:
-        out: the benchmark.
-        methods: in the order of the table.
-        shared: all repeats test the same sketches.
-    """
-    runs = table.read_runs(out)
-    done = runs[runs["status"] == "done"]
-    found: dict[str, dict[str, Any]] = {}
-    for method in methods:
-        repeats = sorted(done.loc[done["method"] == method, "repeat"].unique())
-        if repeats:
-            queries = [_by_group(out, method, int(repeat)) for repeat in repeats]
-            found[method] = table.figures_over(queries, shared=shared) | {"repeats": len(repeats)}
-    return found
-
-
 def _shown(figures: Mapping[str, Any]) -> dict[str, Any]:
     """The figures that papers give."""
     return {name: item for name, item in figures.items() if name.partition("@")[0] in SHOWN}
-
-
-def _by_group(out: Path, method: str, repeat: int) -> pd.DataFrame:
-    """What the queries of a run found; intervals draw groups of sketches in place of classes."""
-    queries = pd.read_parquet(out / "queries" / f"{method}-{repeat}.parquet")
-    return queries.assign(label=queries["group"]).drop(columns="group")
 
 
 def _both_modalities(request: Request, side: int) -> Manifest:
@@ -179,34 +155,3 @@ def _facts(manifest: Manifest, request: Request, base: RunSpec) -> dict[str, Any
         "edges": request.edges,
         "codes": request.codes,
     }
-
-
-def _run(request: Request, manifest: Manifest, method: str, repeat: int, spec: RunSpec) -> bool:
-    """One row of the table, also of a run that fails, with its reason. Whether it succeeded."""
-    began = time.perf_counter()
-    row: dict[str, Any] = dict.fromkeys(table.KEYS, "") | {"method": method, "repeat": repeat}
-    try:
-        row |= measured(request, manifest, method, repeat, spec) | {"status": "done"}
-    except Exception as error:
-        note = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        row |= {"status": "failed", "note": note}
-        say(f"{method} failed: {note}", quiet=request.quiet)
-    table.add_run(request.out, row | {"seconds": round(time.perf_counter() - began, 1)})
-    return bool(row["status"] == "done")
-
-
-def measured(
-    request: Request, manifest: Manifest, method: str, repeat: int, spec: RunSpec
-) -> dict[str, Any]:
-    """Train a method once, keep what its queries found, and give the row's figures."""
-    whole = divided(manifest, repeat)
-    setup = build(seeded(spec, repeat), whole, changes=request.changes)
-    shown = 0
-    if method != UNTRAINED:
-        folder = request.out / "runs" / f"{method}-{repeat}"
-        train(setup, folder, quiet=request.quiet)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        shown = setup.spec.epochs * sum(map(len, setup.plan.batches(0)))
-    found: Found = asked(setup, codes=request.codes, apart=request.edges is not None)  # type: ignore[arg-type]
-    table.keep_queries(request.out, method, repeat, found)
-    return {**{name: round(value, 6) for name, value in found.values.items()}, "images": shown}

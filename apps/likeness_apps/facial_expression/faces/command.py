@@ -9,7 +9,17 @@ import typer
 
 from likeness_apps.shell.commands import command
 from likeness_apps.shell.domain import Domain
-from likeness_apps.shell.grammar import Also, Device, Input, Limit, Model, Quiet, Tta, domain_of
+from likeness_apps.shell.options import (
+    Also,
+    Device,
+    Input,
+    Limit,
+    Model,
+    OutRows,
+    Quiet,
+    Tta,
+    domain_of,
+)
 
 MinFace = Annotated[
     float | None,
@@ -34,7 +44,7 @@ def predict(
     context: typer.Context,
     model: Model,
     source: Input,
-    out: Annotated[Path, typer.Option("--out", help="A new .csv or .parquet file.")],
+    out: OutRows,
     faces: Annotated[
         str,
         typer.Option(

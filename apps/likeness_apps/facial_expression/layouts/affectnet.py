@@ -1,4 +1,4 @@
-"""AffectNet (Mollahosseini et al. 2017): faces found on the web, one annotator each.
+"""AffectNet (Mollahosseini et al. 2019): faces found on the web, one annotator each.
 
 Three forms: tables `training.csv` and `validation.csv` (which may lack its header) with pictures in
 `Manually_Annotated_Images/<n>/`; `train_set` and `val_set` with `images/1.jpg` and

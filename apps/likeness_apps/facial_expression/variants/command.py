@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from likeness_apps.shell.commands import command
-from likeness_apps.shell.grammar import Device, Limit, Model, Out, Quiet, domain_of
+from likeness_apps.shell.options import Device, Limit, Model, Out, Quiet, domain_of
 
 
 @command

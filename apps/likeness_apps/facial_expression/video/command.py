@@ -9,14 +9,14 @@ import typer
 
 from likeness_apps.facial_expression.faces.command import Grey, Margin, MinFace
 from likeness_apps.shell.commands import command
-from likeness_apps.shell.grammar import Also, Device, Limit, Model, Quiet, Tta
+from likeness_apps.shell.options import Also, Device, Limit, Model, OutRows, Quiet, Tta
 
 
 @command
 def video(
     model: Model,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A video file.")],
-    out: Annotated[Path, typer.Option("--out", help="A new .csv or .parquet file.")],
+    out: OutRows,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Also draw the faces over time (PNG).")
     ] = None,

@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from likeness_apps.shell.commands import command
-from likeness_apps.shell.grammar import Device, Limit, Model, OutIndex, Quiet, domain_of
+from likeness_apps.shell.options import (
+    Device,
+    Index,
+    Limit,
+    Model,
+    OutEmbeddings,
+    OutHits,
+    OutIndex,
+    Quiet,
+    Sheet,
+    domain_of,
+)
 
 Pictures = Annotated[
     bool, typer.Option("--include-images", help="With small pictures of the tracklets.")
@@ -31,7 +42,6 @@ Retention = Annotated[str, typer.Option(help="Last day of use, YYYY-MM-DD; requi
 Frames = Annotated[
     str, typer.Option(help="How the frames of a tracklet become one row: mean, max or attention.")
 ]
-Sheet = Annotated[Path | None, typer.Option("--sheet", help="Contact sheet (PNG).")]
 People = Annotated[Path, typer.Argument(metavar="DATA", help="A set, a table, or a folder.")]
 
 
@@ -40,7 +50,7 @@ def embed(
     context: typer.Context,
     model: Model,
     data: People,
-    out: Annotated[Path, typer.Option("--out", help="A new .parquet or .npy file.")],
+    out: OutEmbeddings,
     purpose: Purpose = "",
     legal_basis: LegalBasis = "",
     retention: Retention = "",
@@ -120,12 +130,12 @@ def index(
 @command
 def search(
     context: typer.Context,
-    archive: Annotated[Path, typer.Argument(metavar="INDEX", help="What `index` wrote.")],
+    archive: Index,
     query: Annotated[
         Path, typer.Argument(help="An image, a folder of frames (one tracklet) or of such, a set.")
     ],
     k: Annotated[int, typer.Option("-k", min=1, help="Ranks per query.")] = 10,
-    out: Annotated[Path | None, typer.Option("--out", help="Table: csv or parquet.")] = None,
+    out: OutHits = None,
     sheet: Sheet = None,
     include_images: Pictures = False,
     data: Annotated[
@@ -225,7 +235,7 @@ def match(
 
 @command
 def forget(
-    archive: Annotated[Path, typer.Argument(metavar="INDEX", help="What `index` wrote.")],
+    archive: Index,
     ids: Annotated[
         list[str] | None,
         typer.Option("--id", help="An identity, or the name of a tracklet; repeatable."),

@@ -8,7 +8,7 @@ the same gallery often makes an index of it, which is embedded once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from likeness.bundle import Bundle, load_bundle
 from likeness.errors import require
 from likeness.files import atomic_path, sha256_file, write_json
 from likeness.inference.predictor import Predictor
-from likeness.provenance import collect_provenance
 from likeness_apps.person_reid.archive.embedding import Embedded, embed_people
 from likeness_apps.person_reid.archive.inputs import people_in, query_in
 from likeness_apps.person_reid.archive.ranking import (
@@ -42,6 +41,7 @@ from likeness_apps.person_reid.archive.store import is_archive, open_archive
 from likeness_apps.shell.answers import require_outputs
 from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.results import provenance_of
 
 _BLOCK = 4096  # queries whose rows are written together
 _STATED = ("purpose", "legal_basis", "retention")
@@ -109,12 +109,8 @@ def match(
         "ranking": ranking.described(len(asking), len(answering)),
         "index": {name: facts[name] for name in _STATED if name in facts} or None,
     }
-    counted: Counter[str] = Counter()
     with atomic_path(out) as temporary:
-        with temporary.open("w", encoding="utf-8", newline="") as handle:
-            for number, block in enumerate(_blocks(asking, answering, found, judge)):
-                block.to_csv(handle, index=False, header=number == 0, lineterminator="\n")
-                counted.update(block["decision"][block["status"] == "ok"])
+        counted = _write_rows(temporary, _blocks(asking, answering, found, judge))
         record |= _audit(domain, bundle, asking, answering, judge, counted)
         record["table"] = {"name": out.name, "sha256": sha256_file(temporary)}
         write_json(audit_of(out), record)
@@ -151,6 +147,16 @@ def _blocks(
     yield joined(unanswered(query.failed), unusable(gallery.failed))
 
 
+def _write_rows(path: Path, blocks: Iterable[pd.DataFrame]) -> Counter[str]:
+    """The table; returns how often each decision was made."""
+    counted: Counter[str] = Counter()
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        for number, block in enumerate(blocks):
+            block.to_csv(handle, index=False, header=number == 0, lineterminator="\n")
+            counted.update(block["decision"][block["status"] == "ok"])
+    return counted
+
+
 def _audit(
     domain: Domain,
     bundle: Bundle,
@@ -160,10 +166,7 @@ def _audit(
     counted: Counter[str],
 ) -> dict[str, Any]:
     """What was compared by which model and rules, in numbers."""
-    provenance = collect_provenance(
-        seed=int(bundle.provenance.get("seed", 0)),
-        data_hash=str(bundle.provenance.get("data_hash", "")),
-    )
+    provenance = provenance_of(bundle)
     return {
         "app": domain.name,
         "model_id": bundle.model_id,

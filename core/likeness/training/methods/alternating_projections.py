@@ -26,9 +26,10 @@ class AlternatingProjections(Method):
     ICIP 2021): each round's representatives (`sampler: representatives`) define a set of weights
     for which the data keep their distances to them. A point in all of these sets is looked for by
     projecting onto one after another, and a projection is "minimise the usual loss, and stay near
-    where the last one ended". The abstract confirms this; the size of the weight, 0 in the first
-    round and 2e-4 after it, is that of the same group's later code (ccp-dml, arXiv 2209.09060), and
-    the length of a round is our choice. theta_k is where round k ends, not its best epoch.
+    where the last one ended". The abstract confirms this; the paper itself was not readable.
+    UNCONFIRMED are the size of the weight, 0 in the first round and 2e-4 after it, which is that of
+    the same group's later code (ccp-dml, arXiv 2209.09060), and the length of a round, our choice.
+    theta_k is where round k ends, not its best epoch as in that code.
 
     theta are the parameters of the embedder: running statistics of batch norms are none, and what
     losses keep (proxies) moves freely. theta_prev is saved with the run.

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from likeness.batch import Batch
+from likeness.batch import Batch, groups_of
 from likeness.errors import UserError, require
 from likeness.losses import NPairLoss, TripletLoss
 from likeness.losses.base import zero_like
@@ -115,9 +115,7 @@ def find_tuples(objective: Objective, term: Term, outputs: Outputs, batch: Batch
     require(labels.ndim == 1, "labels", "one class for each image", tuple(labels.shape))
     pairs = Pairs(embeddings_ND.detach(), labels, ids=batch.ids, space=term.loss.space)
     if objective.exclude_groups:
-        require(batch.group is not None, "group", "given with exclude_groups", None)
-        assert batch.group is not None
-        pairs = pairs.excluding_group(batch.group)
+        pairs = pairs.excluding_group(groups_of(batch))
     if isinstance(term.loss, NPairLoss):
         return n_pair_tuples(pairs)
     known = {name: value.detach() for name, value in outputs.logits.items()}

@@ -149,7 +149,7 @@ scenes = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(scenes, st.integers(0, 7))
 def test_a_follower_that_is_made_of_a_state_goes_on_exactly(
     frames: list[list[tuple[int, int]]], cut: int

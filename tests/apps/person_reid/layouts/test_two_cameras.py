@@ -151,7 +151,7 @@ def test_ilids_without_splits_and_with_somebody_seen_once(tmp_path: Path) -> Non
     assert roles(with_split(manifest, number))["cam1/person319"] == ("test", "query")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.sets(st.text("abc", min_size=1), min_size=2), st.integers(0, 9))
 def test_seeded_halves(people: set[str], seed: int) -> None:
     made = seeded_halves(sorted(people), count=3, seed=seed)

@@ -53,7 +53,7 @@ def test_a_header_a_byte_order_mark_and_empty_lines_are_passed_over(tmp_path: Pa
     assert boxes_in(tmp_path, lines) == [Box(1, 3, 0, 0, 5, 6, 0.5)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(order=st.permutations(range(12)), at_once=st.integers(1, 20))
 def test_any_order_gives_the_order_of_the_frames(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], at_once: int

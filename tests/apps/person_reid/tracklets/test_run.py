@@ -1,24 +1,17 @@
-"""From video and boxes to a set: names, pixels, rows, and a killed call."""
+"""From video and boxes to a set: names, pixels and rows."""
 
 from __future__ import annotations
 
-import csv
 import gc
-import re
-import subprocess
-import sys
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
-from typer.testing import CliRunner
 
-from fixtures.front_door import Ended, assert_refused
+from fixtures.cut_tracks import COUNT, TOLD, assert_nothing_else, files_of, table_of
 from fixtures.videos import (
     COLOURS,
     HEIGHT,
@@ -28,50 +21,14 @@ from fixtures.videos import (
     damage,
     json_lines,
     mot_lines,
-    number_in,
     write_mot,
     write_video,
 )
 from likeness.data.video import VideoFrame
 from likeness.errors import UserError
 from likeness_apps.person_reid.layouts import recognise
-from likeness_apps.person_reid.tracklets import ledger, run
-from likeness_apps.person_reid.tracklets.command import tracklets as command
-from likeness_apps.person_reid.tracklets.run import Cropped, crop_tracks, tracklets
-
-COUNT = 40
-CROP = re.compile(r"^bbox_test/(\d{4})/\1C(\d)T(\d{4})F(\d{3})\.jpg$")
-TOLD = {"boxes.csv", "tracks.csv", "README.md"}
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty frames, a key frame in ten; read only."""
-    return write_video(tmp_path_factory.mktemp("video") / "a.mp4", COUNT)
-
-
-@pytest.fixture
-def mot(tmp_path: Path) -> Path:
-    """The true boxes."""
-    return write_mot(tmp_path / "boxes.txt", mot_lines(COUNT))
-
-
-def files_of(out: Path) -> dict[str, bytes]:
-    found = (path for path in out.rglob("*") if path.is_file())
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
-
-
-def table_of(out: Path, name: str) -> list[dict[str, str]]:
-    with (out / name).open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
-
-
-def assert_nothing_else(out: Path) -> None:
-    """Names hold numbers only, and no work folder is left."""
-    names = set(files_of(out))
-    assert names >= TOLD
-    assert all(CROP.match(name) for name in names - TOLD)
-    assert not list(out.parent.glob("*.parts"))
+from likeness_apps.person_reid.tracklets import run
+from likeness_apps.person_reid.tracklets.run import Cropped, tracklets
 
 
 def test_crops_show_their_track_and_lie_where_mars_puts_them(
@@ -215,36 +172,6 @@ def test_a_damaged_frame_without_a_box_is_told_too(tmp_path: Path) -> None:
     assert (row["frame"], row["track"], row["status"]) == ("14", "", "unreadable-frame")
 
 
-def test_a_long_track_goes_on_in_the_next_tracklet(
-    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger, "LONGEST", 15)
-    table = write_mot(tmp_path / "b.txt", mot_lines(COUNT, tracks=(7,)))
-    done = tracklets(video, table, tmp_path / "out", camera=3)
-    expected = [
-        f"bbox_test/0001/0001C3T{n // 15 + 1:04d}F{n % 15 + 1:03d}.jpg" for n in range(COUNT)
-    ]
-    assert [row["path"] for row in table_of(done.out, "boxes.csv")] == expected
-    (track,) = table_of(done.out, "tracks.csv")
-    assert (track["label"], track["crops"], track["tracklets"]) == ("0001", str(COUNT), "3")
-
-
-def test_the_longest_tracklet_has_three_digits() -> None:
-    """Without pixels: names of 2,000 crops of one track."""
-    book = ledger.Ledger(camera=1, first_id=5)
-    names = []
-    for _ in range(2000):
-        label, tracklet, path = book.name(123456789)
-        names.append(path)
-        book.note(ledger.Row(path, "ok", "", 1, 0.0, 123456789, label, tracklet))
-    assert names[998:1000] == [
-        "bbox_test/0005/0005C1T0001F999.jpg",
-        "bbox_test/0005/0005C1T0002F001.jpg",
-    ]
-    assert len(set(names)) == 2000
-    assert all(CROP.match(name) for name in names)
-
-
 def test_any_form_and_order_of_the_table_gives_the_same_set(
     video: Path, mot: Path, tmp_path: Path
 ) -> None:
@@ -271,164 +198,6 @@ def test_a_table_that_counts_from_zero(video: Path, mot: Path, tmp_path: Path) -
     }
     with pytest.raises(UserError, match="must be >= 1"):
         tracklets(video, table, tmp_path / "out", camera=1)
-
-
-class Killed(Exception):
-    """Stands for whatever ends a process."""
-
-
-def killed_at(frame: int) -> Any:
-    def on_progress(done: int, total: int) -> None:
-        assert total == COUNT
-        if done > frame:
-            raise Killed
-
-    return on_progress
-
-
-@pytest.mark.parametrize("spoilt", [(), (13,)])
-def test_a_killed_call_goes_on_and_gives_the_same(
-    mot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: tuple[int, ...]
-) -> None:
-    """Killed over and over: before the first part, inside parts, at their ends."""
-    video = damage(write_video(tmp_path / "a.mp4", COUNT), *spoilt)
-    monkeypatch.setattr(run, "PART_FRAMES", 8)
-    monkeypatch.setattr(ledger, "LONGEST", 15)
-    expected = files_of(tracklets(video, mot, tmp_path / "whole", camera=1).out)
-    out = tmp_path / "out"
-    for frame in (5, 9, 9, 26, 39):
-        with pytest.raises(Killed):
-            tracklets(video, mot, out, camera=1, on_progress=killed_at(frame))
-        assert not out.exists()
-    done = tracklets(video, mot, out, camera=1)
-    assert done.resumed == 32
-    assert done.frames == COUNT
-    assert files_of(out) == expected
-    assert_nothing_else(out)
-
-
-def test_a_process_that_dies_leaves_what_the_next_needs(
-    video: Path, mot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No exception, no clean-up: the process is gone in the middle of a part."""
-    script = """
-import os, sys
-from likeness_apps.person_reid.tracklets import run
-run.PART_FRAMES = 8
-def die(done, total):
-    if done == 21:
-        os._exit(9)
-run.tracklets(sys.argv[1], sys.argv[2], sys.argv[3], camera=1, on_progress=die)
-"""
-    out = tmp_path / "out"
-    words = [sys.executable, "-c", script, str(video), str(mot), str(out)]
-    assert subprocess.run(words, check=False).returncode == 9
-    assert (tmp_path / "out.parts" / "job.json").is_file()
-    monkeypatch.setattr(run, "PART_FRAMES", 8)
-    done = tracklets(video, mot, out, camera=1)
-    assert done.resumed == 16
-    whole = tracklets(video, mot, tmp_path / "whole", camera=1)
-    assert files_of(out) == files_of(whole.out)
-
-
-def test_rows_behind_the_end_of_the_video_are_made_again(
-    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run, "PART_FRAMES", 8)
-    lines = mot_lines(COUNT) + [f"{n},3,1,1,5,5" for n in range(COUNT + 1, COUNT + 60)]
-    table = write_mot(tmp_path / "b.txt", lines)
-    whole = tracklets(video, table, tmp_path / "whole", camera=1)
-    assert whole.counts == {"ok": 3 * COUNT, "no-such-frame": 59}
-    with monkeypatch.context() as patch:
-        patch.setattr(run.tables, "write_boxes", _die)
-        with pytest.raises(Killed):
-            tracklets(video, table, tmp_path / "out", camera=1)
-    done = tracklets(video, table, tmp_path / "out", camera=1)
-    assert done.resumed == 32
-    assert files_of(done.out) == files_of(whole.out)
-
-
-def _die(*_: object) -> None:
-    raise Killed
-
-
-def test_work_of_another_kind_is_not_gone_on_with(video: Path, mot: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(Killed):
-        tracklets(video, mot, out, camera=1, on_progress=killed_at(5))
-    with pytest.raises(UserError, match=r"got parts begun with pad 0\.0"):
-        tracklets(video, mot, out, camera=1, pad=0.1)
-    mot.write_text(mot.read_text(encoding="utf-8") + "1,99,1,1,5,5\n", encoding="utf-8")
-    with pytest.raises(UserError, match="got parts begun with detections"):
-        tracklets(video, mot, out, camera=1)
-
-
-def test_a_call_that_was_killed_when_all_was_done_says_so(
-    video: Path, mot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(run.Journal, "close", _die)
-        with pytest.raises(Killed):
-            tracklets(video, mot, out, camera=1)
-    before = files_of(out)
-    with pytest.raises(UserError, match="out must be a new or empty directory"):
-        tracklets(video, mot, out, camera=1)
-    assert files_of(out) == before
-    assert_nothing_else(out)
-
-
-def true_boxes(image_HW3: np.ndarray) -> list[tuple[int, ...]]:
-    """A detector and tracker that reads the frame's number."""
-    index = number_in(image_HW3)
-    return [(track, *box_at(track, index)) for track in COLOURS]
-
-
-def test_a_function_gives_the_same_set_as_its_table(video: Path, tmp_path: Path) -> None:
-    lines = [",".join(line.split(",")[:6]) for line in mot_lines(COUNT)]
-    table = tracklets(video, write_mot(tmp_path / "b.txt", lines), tmp_path / "one", camera=1)
-    done = crop_tracks(video, true_boxes, tmp_path / "two", camera=1)
-    as_array = crop_tracks(
-        video, lambda image: np.array(true_boxes(image)), tmp_path / "three", camera=1
-    )
-    assert files_of(table.out) == files_of(done.out) == files_of(as_array.out)
-
-
-def test_a_function_begins_again_when_it_was_killed(video: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(Killed):
-        crop_tracks(video, true_boxes, out, camera=1, on_progress=killed_at(20))
-    seen: list[int] = []
-
-    def detect(image_HW3: np.ndarray) -> list[tuple[int, ...]]:
-        seen.append(number_in(image_HW3))
-        return true_boxes(image_HW3)
-
-    done = crop_tracks(video, detect, out, camera=1)
-    assert seen == list(range(COUNT))
-    assert (done.resumed, done.counts) == (0, {"ok": 3 * COUNT})
-    assert_nothing_else(out)
-
-
-def test_a_function_is_not_shown_damaged_frames_and_may_find_nothing(tmp_path: Path) -> None:
-    video = damage(write_video(tmp_path / "a.avi", COUNT, codec="mpeg4"), 13)
-    seen: list[int] = []
-    answers: Iterator[Any] = iter([None, [], np.empty((0, 5))])
-
-    def detect(image_HW3: np.ndarray) -> Any:
-        seen.append(number_in(image_HW3))
-        return next(answers, [(1, 5, 5, 9, 9, 0.5), (2, float("nan"), 5, 9, 9, 0.5)])
-
-    done = crop_tracks(video, detect, tmp_path / "out", camera=1)
-    assert seen == [*range(13), *range(20, COUNT)]
-    good = COUNT - 7 - 3
-    assert done.counts == {"ok": good, "malformed": good, "unreadable-frame": 7}
-
-
-def test_a_function_that_returns_something_else_is_told(video: Path, tmp_path: Path) -> None:
-    for found in ([(1, 2, 3)], [5], ["box"]):
-        with pytest.raises(UserError, match="detect must return rows of track, left, top"):
-            crop_tracks(video, lambda image, found=found: found, tmp_path / "out", camera=1)
 
 
 @pytest.mark.parametrize("count", [40, 160])
@@ -461,43 +230,6 @@ def test_memory_holds_a_few_frames_however_long_the_video_is(
     assert done.counts == {"ok": 3 * count}
     assert most <= 10
     assert rows == 8 * 3
-
-
-def call(*words: object) -> Ended:
-    app = typer.Typer()
-    app.command()(command)
-    result = CliRunner().invoke(app, list(map(str, words)))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Ended(result.exit_code, result.stdout, result.stderr)
-
-
-def test_the_command(video: Path, mot: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    mot.write_text(mot.read_text(encoding="utf-8") + f"{COUNT + 9},3,1,1,5,5,0.9\n")
-    ended = call(video, "--detections", mot, "--camera", 4, "--out", out, "--pad", 0.1)
-    assert ended.code == 0, ended.err
-    assert "120 crops of 3 tracks from 40 frames" in ended.out
-    assert "without a crop: 1 no-such-frame (see boxes.csv)" in ended.out
-    assert "no identities" in ended.out
-    with Image.open(out / "bbox_test/0001/0001C4T0001F020.jpg") as crop:
-        assert crop.size == (SIDE + 4, SIDE + 4)
-
-
-def test_the_command_refuses_in_one_sentence(video: Path, mot: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    rest = ("--camera", 1, "--out", out)
-    refused = call(mot, "--detections", mot, *rest)
-    assert_refused(refused, "video must be a readable video file", left=out)
-    refused = call(video, "--detections", video, *rest)
-    assert_refused(refused, "detections must be a MOT table or JSON lines", left=out)
-    refused = call(tmp_path / "none.mp4", "--detections", mot, *rest)
-    assert_refused(refused, "video must be an existing file", left=out)
-    out.mkdir()
-    (out / "mine.txt").write_text("keep")
-    refused = call(video, "--detections", mot, *rest)
-    assert_refused(refused, "out must be a new or empty directory")
-    assert files_of(out) == {"mine.txt": b"keep"}
 
 
 @pytest.mark.parametrize(

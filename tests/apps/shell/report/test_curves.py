@@ -57,7 +57,7 @@ def test_diagonal_and_description_only_if_asked():
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6))
 @example([(1.0, 1.0)] * 6)
 @example([(0.0, 1.0)] * 6)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_labels_of_marks_do_not_lie_on_each_other(places):
     marks = [Mark(x, y, str(i), "tip") for i, (x, y) in enumerate(places)]
     svg = chart([], marks)

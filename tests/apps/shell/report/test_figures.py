@@ -39,7 +39,7 @@ def test_wilson_interval_equals_scipy(hits, count):
 
 
 @given(low=st.floats(-1e4, 1e4), width=st.floats(1e-3, 1e5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_ticks_are_inside_and_few(low, width):
     found = ticks(low, low + width)
     slack = width * 1e-6
@@ -49,7 +49,7 @@ def test_ticks_are_inside_and_few(low, width):
 
 
 @given(st.lists(st.integers(0, 5), max_size=60), st.integers(0, 70), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_balanced_sample_is_as_even_as_it_can_be(classes, cap, seed):
     chosen = balanced_sample(classes, cap, seed)
     assert len(chosen) == len(set(chosen)) == min(cap, len(classes))

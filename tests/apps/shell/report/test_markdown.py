@@ -43,7 +43,7 @@ def test_markdown_tables_and_links():
 
 
 @given(st.text(alphabet="<>&\"'`*_[]()#|-\n\0 ab1.:/http", max_size=80))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_markdown_makes_an_unknown_element(text):
     parsed = Page(str(render_markdown(text)))
     known = {

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from functools import partial
 from itertools import pairwise
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from fixtures.planted_noise import TRUTH, WideEmbedder, nearest_is_right
+from fixtures.planted_noise import TRUTH, nearest_is_right, wide_embedder
 from fixtures.planted_rounds import (
     StoppedProjections,
     Watched,
@@ -21,7 +18,8 @@ from fixtures.planted_rounds import (
     train_in_rounds_and_be_killed,
     way_of_rounds,
 )
-from fixtures.tiny_training import Stop, TinyEmbedder, tiny_objective, tiny_spec
+from fixtures.tiny_training import TinyEmbedder, tiny_objective, tiny_spec
+from fixtures.watched_runs import Stop, assert_same_run, run_until_killed, saved_tensors
 from likeness.batch import Batch
 from likeness.errors import UserError
 from likeness.training.methods.alternating_projections import (
@@ -30,7 +28,6 @@ from likeness.training.methods.alternating_projections import (
     proximal,
 )
 
-SECONDS = 120  # for a machine under load; a killed run takes about one
 STEPS = 20  # of a round
 SHORT = {"epochs": 4}  # two rounds
 
@@ -110,7 +107,7 @@ def test_every_batch_has_the_representative_of_each_of_its_classes_all_round(tmp
 
 def test_the_term_by_loops_and_its_slope():
     torch.manual_seed(0)
-    embedder, before = WideEmbedder().double(), WideEmbedder().double()
+    embedder, before = wide_embedder().double(), wide_embedder().double()
     value = proximal(embedder, parameter_vector(before).detach())
     total = 0.0
     for now, then in zip(embedder.parameters(), before.parameters(), strict=True):
@@ -206,12 +203,9 @@ def uninterrupted(tmp_path_factory):
     return folder
 
 
-def assert_same_run(folder, other):
-    ours, theirs = (load_file(run / "checkpoints/last/run.safetensors") for run in (folder, other))
-    assert ours.keys() == theirs.keys()
-    assert {"method.previous_T", "hook.1.chosen", "hook.1.rows"} <= ours.keys()
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), name
+def test_all_state_is_saved(uninterrupted):
+    kept = saved_tensors(uninterrupted).keys()
+    assert {"method.previous_T", "hook.1.chosen", "hook.1.rows"} <= kept
 
 
 @pytest.mark.parametrize("last", [7, 20, 27])  # in round 0, between two, in round 1
@@ -224,14 +218,7 @@ def test_stopped_and_resumed(tmp_path, uninterrupted, last):
 
 
 def test_killed_and_resumed(tmp_path, uninterrupted):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["likeness.training"])
-    child = context.Process(
-        target=train_in_rounds_and_be_killed, args=(tmp_path, round_spec(**SHORT), 25)
-    )
-    child.start()
-    child.join(SECONDS)
-    assert child.exitcode == -signal.SIGKILL
+    run_until_killed(train_in_rounds_and_be_killed, tmp_path, round_spec(**SHORT), 25)
     train_in_rounds(tmp_path, round_spec(**SHORT), resume=True)
     assert_same_run(tmp_path, uninterrupted)
 

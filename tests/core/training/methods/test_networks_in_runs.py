@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import multiprocessing
-import signal
 from functools import partial
 
 import pytest
@@ -15,7 +12,6 @@ from safetensors.torch import load_file
 from fixtures.tiny_training import (
     HARDNESS_AWARE,
     TWO_STAGES,
-    Stop,
     TinyEmbedder,
     stopped_method,
     tiny_spec,
@@ -23,19 +19,19 @@ from fixtures.tiny_training import (
     train_and_be_killed,
     train_in_double_as_one_of,
 )
-from likeness.training import TIME_COLUMNS, Method
+from fixtures.watched_runs import (
+    SECONDS,
+    Stop,
+    assert_same_run,
+    fresh_processes,
+    log_rows,
+    run_until_killed,
+    saved_tensors,
+)
+from likeness.training import Method
 
-SECONDS = 120  # for a machine under load; a killed run takes about one
 NO_STATISTICS = {"batch_norm": False, "dropout": 0.0}
 CASES = {"hdml": HARDNESS_AWARE, "two_stage": TWO_STAGES}
-
-
-@pytest.fixture(scope="module")
-def processes():
-    """Fresh processes that have imported the training room already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["likeness.training"])
-    return context
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -47,29 +43,9 @@ def uninterrupted(request, tmp_path_factory):
     return changes, folder
 
 
-def tensors(folder):
-    return load_file(folder / "checkpoints/last/run.safetensors")
-
-
-def log_rows(folder):
-    with (folder / "logs/train.csv").open(newline="") as file:
-        return [
-            {key: row[key] for key in row if key not in TIME_COLUMNS}
-            for row in csv.DictReader(file)
-        ]
-
-
-def assert_same_run(folder, other):
-    ours, theirs = tensors(folder), tensors(other)
-    assert ours.keys() == theirs.keys()
-    for key, tensor in ours.items():
-        assert torch.equal(tensor, theirs[key]), key
-    assert log_rows(folder) == log_rows(other)
-
-
 def test_everything_that_learns_or_counts_is_kept(uninterrupted):
     changes, folder = uninterrupted
-    kept = tensors(folder)
+    kept = saved_tensors(folder)
     if changes is HARDNESS_AWARE:
         networks, others = ("generator", "classifier"), ("metric_mean", "generator_mean")
         groups = networks
@@ -96,12 +72,9 @@ def test_stopped_and_resumed(tmp_path, uninterrupted, last):
     assert_same_run(tmp_path, whole)
 
 
-def test_killed_and_resumed(tmp_path, uninterrupted, processes):
+def test_killed_and_resumed(tmp_path, uninterrupted):
     changes, whole = uninterrupted
-    child = processes.Process(target=train_and_be_killed, args=(tmp_path, "write", 5, 0, changes))
-    child.start()
-    child.join(SECONDS)
-    assert child.exitcode == -signal.SIGKILL
+    run_until_killed(train_and_be_killed, tmp_path, "write", 5, 0, changes)
     train(tmp_path, tiny_spec(**changes), resume=True, checkpoint_steps=3)
     assert_same_run(tmp_path, whole)
 
@@ -110,7 +83,7 @@ def test_killed_and_resumed(tmp_path, uninterrupted, processes):
 def test_in_half_precision(tmp_path, changes):
     result, _, _ = train(tmp_path, tiny_spec(**changes, precision="bf16-mixed"))
     assert result.steps == 12
-    for name, tensor in tensors(tmp_path).items():
+    for name, tensor in saved_tensors(tmp_path).items():
         assert tensor.isfinite().all(), name
         assert tensor.dtype in (torch.float32, torch.int64), name
     assert all(math.isfinite(float(row["loss"])) for row in log_rows(tmp_path))
@@ -151,13 +124,13 @@ def test_chunks_change_nothing(tmp_path, changes):
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
-def test_two_processes_equal_one(tmp_path, processes, changes):
+def test_two_processes_equal_one(tmp_path, changes):
     """Losses of all networks in every step, and the model at the end."""
     results = tmp_path / "two/results"
     results.mkdir(parents=True)
     shared = (tmp_path / "two", results, (NO_STATISTICS, changes))
     children = [
-        processes.Process(target=train_in_double_as_one_of, args=(2, rank, *shared))
+        fresh_processes().Process(target=train_in_double_as_one_of, args=(2, rank, *shared))
         for rank in range(2)
     ]
     for child in children:
