@@ -7,7 +7,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-_LIGHT = (0.46, 0.58, 0.70)
+_LIGHT = (0.46, 0.60, 0.74)
+_CHROMA = (0.06, 0.15)
 _LIFT = 0.14  # how much lighter the same hue is on a dark page
 
 
@@ -32,10 +33,10 @@ def _order() -> tuple[tuple[float, float, float], ...]:
     grid = [
         (light, chroma, float(hue))
         for light in _LIGHT
-        for chroma in (0.07, 0.15)
+        for chroma in _CHROMA
         for hue in range(0, 360, 18)
     ]
-    lab = np.array([_lab(*item) for item in grid]) * np.array([1.6, 1.0, 1.0])
+    lab = np.array([_lab(light, _shown(light, chroma, hue), hue) for light, chroma, hue in grid])
     chosen = [grid.index((0.46, 0.15, 252.0))]  # begin with a quiet blue
     gap = np.linalg.norm(lab - lab[chosen[0]], axis=1)
     while len(chosen) < len(grid):
@@ -50,13 +51,18 @@ def _lab(light: float, chroma: float, hue: float) -> tuple[float, float, float]:
     return light, chroma * float(np.cos(angle)), chroma * float(np.sin(angle))
 
 
-def _hex(light: float, chroma: float, hue: float) -> str:
-    """OKLCH to sRGB, with the chroma lowered until the colour exists (Ottosson 2020)."""
+def _shown(light: float, chroma: float, hue: float) -> float:
+    """The chroma lowered until the colour exists in sRGB."""
     rgb = _linear(light, chroma, hue)
     while (rgb.min() < 0 or rgb.max() > 1) and chroma > 0.005:
         chroma *= 0.93
         rgb = _linear(light, chroma, hue)
-    rgb = np.clip(rgb, 0, 1)
+    return chroma
+
+
+def _hex(light: float, chroma: float, hue: float) -> str:
+    """OKLCH to sRGB (Ottosson 2020)."""
+    rgb = np.clip(_linear(light, _shown(light, chroma, hue), hue), 0, 1)
     curve = np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055)
     return "#" + "".join(f"{round(float(v) * 255):02x}" for v in curve)
 
