@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-_LIGHT = (0.46, 0.60, 0.74)
+_LIGHT = (0.46, 0.58, 0.70)
 _CHROMA = (0.06, 0.15)
 _LIFT = 0.14  # how much lighter the same hue is on a dark page
 
