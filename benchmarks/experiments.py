@@ -143,8 +143,12 @@ class RunTable:
                 old = pd.read_parquet(path)
                 same = np.logical_and.reduce([old[name] == value for name, value in keys.items()])
                 kept = pd.concat([old[~same], kept], ignore_index=True)
+            # Bytes of numbers side by side: a third less, and not a digit lost.
+            numbers = list(kept.select_dtypes("floating").columns)
+            words = [name for name in kept.columns if name not in numbers]
+            how = {"use_dictionary": words, "use_byte_stream_split": numbers}
             temporary = path.with_suffix(".part")
-            kept.to_parquet(temporary, index=False, compression="zstd")
+            kept.to_parquet(temporary, index=False, compression="zstd", **how)
             temporary.replace(path)
 
     @contextmanager
