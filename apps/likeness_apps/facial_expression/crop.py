@@ -1,8 +1,9 @@
 """`crop`: the faces out of a labelled set of photographs, as a set that every command reads.
 
-One face is cut out of each photograph, because its label says one expression. A photograph without
-one stays in the table and says why; `evaluate` then reports how many faces were found, and figures
-on the faces and on all photographs.
+One face is cut out of each photograph, because its label says one expression: where the set says
+that it is (AffectNet's tables do), else where a detector finds it. A photograph without one stays
+in the table and says why; `evaluate` then reports how many faces were found, and figures on the
+faces and on all photographs.
 
 The work is done in parts in `OUT.parts` beside the output; the output appears at the end, whole. A
 call that was killed goes on when it is repeated.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ from likeness_apps.facial_expression.faces.crop import crop_face
 from likeness_apps.facial_expression.faces.detector import Detector, Face, described, faces_in
 from likeness_apps.facial_expression.faces.find import as_photograph
 from likeness_apps.facial_expression.faces.rows import NO_FACE
+from likeness_apps.facial_expression.layouts.affectnet import BOX as SAID_BOX
 from likeness_apps.facial_expression.layouts.cropped import OK, RECORD, TABLE
 from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.domain import Domain
@@ -102,7 +104,9 @@ def crop(
         domain: the application.
         data: the photographs, in any layout.
         out: a new or empty directory.
-        detector: finds the faces, see `faces.detector`; None takes the cascade.
+        detector: finds the faces, see `faces.detector`. None takes the boxes of the set's own table
+            (columns face_x, face_y, face_width and face_height; `detector_score` is then 1), or the
+            cascade for a set without them.
         margin: added on each side of a box, as a share of its longer side, in [0, 1].
         align: turn faces until their eyes are level, where the detector gives eyes.
         several: which face of several is cut out, see `RULES`.
@@ -117,7 +121,8 @@ def crop(
     require_new(out)
     out = out.absolute()
     manifest = domain.recognise(screened(domain, data, quiet=quiet))
-    cutter = _Cutter(manifest, detector or CascadeDetector(), margin, align, several)
+    said = _said_boxes(manifest) if detector is None else None
+    cutter = _Cutter(manifest, said, detector or CascadeDetector(), margin, align, several)
     folder = work_folder(out)
     with locked(folder, out):
         begin(folder, cutter.asked)
@@ -129,9 +134,14 @@ def crop(
 
 
 class _Cutter(NamedTuple):
-    """What is cut, and how."""
+    """What is cut, and how.
+
+    Attributes:
+        said: path -> where the set says that the face is; None asks the detector.
+    """
 
     manifest: Manifest
+    said: Mapping[str, Face] | None
     detector: Detector
     margin: float
     align: bool
@@ -141,7 +151,7 @@ class _Cutter(NamedTuple):
     def how(self) -> dict[str, Any]:
         """What changes the crops, as plain data."""
         return {
-            **described(self.detector),
+            **(described(self.detector) if self.said is None else {"boxes": "as the set says"}),
             "margin": self.margin,
             "aligned_by_eyes": self.align,
             "of_several_faces": RULES[self.several],
@@ -158,7 +168,8 @@ class _Cutter(NamedTuple):
         """The faces in a photograph, and the pixels of the one that is taken."""
         pixels_HWC = decode(self.manifest.file(path))
         image_HW3 = as_photograph(pixels_HWC)
-        faces = faces_in(image_HW3, self.detector)
+        detector = self.detector if self.said is None else partial(_as_said, self.said[path])
+        faces = faces_in(image_HW3, detector)
         if not faces or (len(faces) > 1 and self.several == "refuse"):
             return faces, None
         taken = max(faces, key=lambda face: (face.width * face.height, face.score))
@@ -166,6 +177,25 @@ class _Cutter(NamedTuple):
         return [taken, *(face for face in faces if face is not taken)], (
             cut_SS3 if pixels_HWC.shape[2] == 3 else cut_SS3[..., :1]
         )
+
+
+def _said_boxes(manifest: Manifest) -> dict[str, Face] | None:
+    """Path -> where the set's own table says that the face is; None for a set that says nothing."""
+    table = manifest.table
+    if not set(SAID_BOX) <= set(table.columns):
+        return None
+    numbers = table[list(SAID_BOX)].apply(pd.to_numeric, errors="coerce")
+    known = numbers.where(numbers.notna().all(axis=1), 0.0)
+    boxes = known.to_numpy(np.float64).tolist()
+    return {
+        path: Face(left, top, width, height, 1.0)
+        for path, (left, top, width, height) in zip(table["path"], boxes, strict=True)
+    }
+
+
+def _as_said(face: Face, image_HW3: np.ndarray) -> list[Face]:
+    """A box without an area, or whose numbers are not all there, is no face."""
+    return [face] if face.width > 0 and face.height > 0 else []
 
 
 def _cut_parts(cutter: _Cutter, folder: Path, *, quiet: bool) -> None:

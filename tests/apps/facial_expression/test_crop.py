@@ -134,6 +134,38 @@ def test_the_terms_stay_those_of_the_photographs(photographs: Path, tmp_path: Pa
     assert recognise(tmp_path / "faces").layout == "ck-plus"
 
 
+def test_the_boxes_of_the_set_are_taken_before_any_detector(tmp_path: Path) -> None:
+    """As in AffectNet's tables; a box that is none is no face, one that is nowhere neither."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, squares in (("a", {0: (90, 40)}), ("b", {1: (10, 50)}), ("c", {}), ("d", {})):
+        Image.fromarray(picture(squares)).save(folder / f"{name}.png")
+    rows = [
+        ("a", "90", "40", SIDE),
+        ("b", "60", "20", 11),
+        ("c", "?", "0", 5),
+        ("d", "900", "0", 5),
+    ]
+    lines = [f"{name}.png,happy,{x},{y},{side},{side}" for name, x, y, side in rows]
+    head = "path,label,face_x,face_y,face_width,face_height"
+    (folder / "set.csv").write_text("\n".join([head, *lines, ""]))
+    out = tmp_path / "out"
+    words = ("crop", folder / "set.csv", "--out", out, "--quiet")
+    assert likeness(*words, application="facial-expression").code == 0
+    table = pd.read_csv(out / "manifest.csv", dtype=str, keep_default_na=False)
+    assert table["status"].tolist() == ["ok", "ok", "no_face", "no_face"]
+    with Image.open(out / "faces" / "a.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), square(0))
+    with Image.open(out / "faces" / "b.png") as image:
+        assert image.size == (11, 11)
+    assert json.loads((out / "crop.json").read_text())["boxes"] == "as the set says"
+    table = cut(folder / "set.csv", tmp_path / "found")  # a detector that was named is asked
+    assert table["status"].tolist() == ["ok", "ok", "no_face", "no_face"]
+    assert table["box_left"].tolist()[:2] == ["90.0", "10.0"]
+    ended = likeness(*words[:3], tmp_path / "x", "--find", application="facial-expression")
+    assert ended.code == 1  # the cascade sees none in squares
+
+
 def test_a_grey_photograph_stays_grey(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

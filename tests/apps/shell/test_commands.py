@@ -104,7 +104,7 @@ FACIAL_EXPRESSION = {
     "sample": [*SHARED["sample"], "--per-class"],
     "predict": [*SHARED["predict"], "--faces", *FACES],
     "search": [*SHARED["search"], "--data"],
-    "crop": ["DATA", "--out", "--min-face", "--margin", "--several", "--quiet"],
+    "crop": ["DATA", "--out", "--min-face", "--margin", "--find", "--several", "--quiet"],
     "subclasses": [
         *("MODEL", "DATA", "--out", "--also", "--include-images", "--draws", "--seed"),
         *("--batch-size", "--device", "--quiet"),

@@ -65,7 +65,8 @@ def read(tree: Tree) -> Reading:
     """The set in a folder.
 
     Pictures that were annotated as none of the expressions, uncertain or no face are left out and
-    counted. Tables bring the columns of `BOX`, `valence` and `arousal`; pictures are not cut.
+    counted. Tables bring the columns of `BOX`, `valence` and `arousal`; `crop` cuts the
+    pictures there.
 
     Raises:
         UserError: if an expression is none of the set, or an annotation cannot be read.
