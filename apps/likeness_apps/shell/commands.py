@@ -6,6 +6,7 @@ import errno
 import functools
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -27,7 +28,7 @@ PLACES = (
 
 
 def command(body: Callable[P, R]) -> Callable[P, R]:
-    """Turn what a user can mend into one line on stderr and exit code 2; Ctrl-C into 130."""
+    """Turn what a user can mend into one line on stderr and exit code 2; a stop into 130."""
 
     @functools.wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -61,8 +62,12 @@ def settle_process() -> None:
 
     Threads that wait by spinning take the processor from those that decode: on a busy machine a
     training step then takes ten times as long (measured). And a name may hold characters that the
-    terminal cannot show.
+    terminal cannot show. A scheduler's or container's stop (SIGTERM) then ends as Ctrl-C does, with
+    temporary files removed; by itself it would leave them.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(os, "register_at_fork"):  # workers die of it silently; Windows forks none
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from likeness import __version__
 from likeness.data.decode import DecodeError
 from likeness.errors import UserError
 from likeness_apps.cli import app
-from likeness_apps.shell.commands import DEBUG, command
+from likeness_apps.shell.commands import DEBUG, STOPPED, command
 
 SHARED = {
     "sample": ["OUT", "--layout", "--seed"],
@@ -193,6 +194,37 @@ def test_ctrl_c(capsys):
         refusing(KeyboardInterrupt())()
     assert ended.value.code == 130
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_schedulers_stop_ends_as_ctrl_c_and_leaves_no_temporary_files(tmp_path):
+    code = (
+        "import multiprocessing, os, signal, tempfile, time\n"
+        "from likeness_apps.shell.commands import command, settle_process\n"
+        "def wait(ready):\n"
+        "    ready.set()\n"
+        "    time.sleep(60)\n"
+        "@command\n"
+        "def body():\n"
+        "    with tempfile.TemporaryDirectory(dir='.'):\n"
+        "        forking = multiprocessing.get_context('fork')\n"
+        "        ready = forking.Event()\n"
+        "        worker = forking.Process(target=wait, args=[ready])\n"
+        "        worker.start()\n"
+        "        ready.wait()\n"
+        "        worker.terminate()\n"
+        "        worker.join()\n"
+        "        print(worker.exitcode, len(os.listdir('.')), flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        wait(ready)\n"
+        "settle_process()\n"
+        "body()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=50
+    )
+    assert ended.stdout.split() == [str(-signal.SIGTERM), "1"]  # a worker dies of it, silently
+    assert (ended.returncode, ended.stderr) == (130, f"{STOPPED}\n")
+    assert not os.listdir(tmp_path)
 
 
 def test_what_a_body_gives_back_goes_through():

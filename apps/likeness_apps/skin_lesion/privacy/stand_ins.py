@@ -2,7 +2,8 @@
 
 Every command works on the stand-in, so that real names are in no report, log, table, index, model
 or message, whatever the command does. A stand-in has the same names in every run of one user (they
-are hashes under the user's salt), lies in a private temporary folder, and goes with the process.
+are hashes under the user's salt), lies in a private temporary folder, and goes with the process
+(unless that is killed by SIGKILL or loses its power: then it stays until somebody empties TMPDIR).
 """
 
 from __future__ import annotations
