@@ -20,6 +20,8 @@ STOPPED = (
     "a work folder beside their output (its name ends in .parts) go on when called again."
 )
 USER_MISTAKES = ("UserError", "DecodeError")
+# A stop that reaches the whole group of processes may end a worker first, and torch then says so.
+TERMINATED = "killed by signal: Terminated"
 # What the place of a file can be guilty of; a broken pipe and the like are none of them.
 PLACES = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
@@ -46,10 +48,18 @@ def command(body: Callable[P, R]) -> Callable[P, R]:
             rule = "files must be in places that can be read and written, with free space"
             raise _refused(f"{rule}{named}: {error.strerror}") from None
         except KeyboardInterrupt:
-            print(STOPPED, file=sys.stderr)
-            raise SystemExit(130) from None
+            raise _stopped() from None
+        except RuntimeError as error:
+            if TERMINATED not in str(error):
+                raise
+            raise _stopped() from None
 
     return run
+
+
+def _stopped() -> SystemExit:
+    print(STOPPED, file=sys.stderr)
+    return SystemExit(130)
 
 
 def _refused(sentence: str) -> SystemExit:

@@ -182,16 +182,29 @@ def test_a_users_mistake_is_one_line(capsys, error, sentence):
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("ours"), KeyError("ours"), OSError("ours"), BrokenPipeError(errno.EPIPE, "pipe")],
+    [
+        ValueError("ours"),
+        KeyError("ours"),
+        RuntimeError("ours"),
+        OSError("ours"),
+        BrokenPipeError(errno.EPIPE, "pipe"),
+    ],
 )
 def test_a_mistake_of_ours_is_not_hidden(error):
     with pytest.raises(type(error)):
         refusing(error)()
 
 
-def test_ctrl_c(capsys):
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyboardInterrupt(),
+        RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. "),
+    ],
+)
+def test_a_stop(capsys, error):
     with pytest.raises(SystemExit) as ended:
-        refusing(KeyboardInterrupt())()
+        refusing(error)()
     assert ended.value.code == 130
     assert len(capsys.readouterr().err.splitlines()) == 1
 
