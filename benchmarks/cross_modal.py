@@ -44,7 +44,7 @@ def train_and_test(arm: str, division: int, *, changes: tuple[str, ...] = ()) ->
     from likeness_apps.benchmark.training import seeded, train
     from likeness_apps.shell import configs
 
-    base = configs.load("benchmark", "cross_modal", ("workers=0", *changes))
+    base = configs.load("benchmark", "cross_modal", ("workers=0", "precision=bf16-mixed", *changes))
     spec = seeded(checked(base, [arm], apart=True)[arm], division)
     setup = build(spec, divided(both_modalities(), division))
     shown = 0
