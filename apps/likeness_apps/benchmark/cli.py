@@ -128,6 +128,59 @@ def cross_modal(
     raise typer.Exit(int(body(request) > 0))
 
 
+@app.command(name="low-shot")
+@command
+def low_shot(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="CUB-200-2011 as downloaded, another set of `retrieval`, or any folder with one "
+            "folder per class."
+        ),
+    ],
+    out: Out,
+    methods: Annotated[
+        str,
+        typer.Option(
+            "--methods",
+            help="averaged (imprinted exemplars), anew (base classes imprinted, too), random, "
+            "nearest (every example kept); each also _tuned; by commas.",
+        ),
+    ] = "averaged,nearest,averaged_tuned,random_tuned",
+    shots: Annotated[
+        str, typer.Option(help="Images shown of each novel class, by commas.")
+    ] = "1,2,5,10,20",
+    tuning_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Of fine-tuning; a third of the base's if left out.")
+    ] = None,
+    tuning_rate: Annotated[
+        float, typer.Option(min=1e-9, help="What fine-tuning multiplies the learning rate by.")
+    ] = 0.1,
+    config: Config = "low_shot",
+    changes: Changes = None,
+    repeats: Repeats = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Recognise novel classes, known from a few images, beside trained ones (weight imprinting).
+
+    Example: likeness benchmark low-shot CUB_200_2011 --out runs/low_shot
+
+    Example: likeness benchmark low-shot AID --methods averaged,nearest --shots 1,5 --out runs/few
+    """
+    from likeness_apps.benchmark.low_shot.run import Request
+    from likeness_apps.benchmark.low_shot.run import low_shot as body
+
+    numbers = tuple(int(one) if one.isdecimal() else 0 for one in _named(shots))
+    request = Request(
+        *(data, out, _named(methods), numbers, tuning_epochs, tuning_rate),
+        config=config,
+        changes=tuple(changes or ()),
+        repeats=repeats,
+        quiet=quiet,
+    )
+    raise typer.Exit(int(body(request) > 0))
+
+
 def _named(methods: str) -> tuple[str, ...]:
     """The methods of a list by commas."""
     return tuple(name.strip() for name in methods.split(",") if name.strip())

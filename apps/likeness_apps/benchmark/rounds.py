@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,22 +52,38 @@ def run_all(bench: Bench, specs: Mapping[str, RunSpec], repeats: int) -> int:
         for method, spec in specs.items():
             if not table.is_done(table.read_runs(bench.out), method, repeat):
                 say(f"{method}, repeat {repeat + 1} of {repeats}", quiet=bench.quiet)
-                failed += not _run(bench, method, repeat, spec)
+                measure = partial(_measured, bench, method, repeat, spec)
+                failed += not recorded(bench.out, method, repeat, measure, quiet=bench.quiet)
     return failed
 
 
-def _run(bench: Bench, method: str, repeat: int, spec: RunSpec) -> bool:
-    """One row of the table, also of a run that fails, with its reason. Whether it succeeded."""
+def recorded(
+    out: Path, method: str, repeat: int, measure: Callable[[], dict[str, Any]], *, quiet: bool
+) -> bool:
+    """One row of the table, also of a run that fails, with its reason. Whether it succeeded.
+
+    Args:
+        out: the benchmark's directory.
+        method: its name.
+        repeat: which one.
+        measure: makes the run, keeps what its queries found, and gives the row's figures.
+        quiet: do not say why it failed.
+    """
     began = time.perf_counter()
     row: dict[str, Any] = dict.fromkeys(table.KEYS, "") | {"method": method, "repeat": repeat}
     try:
-        row |= _measured(bench, method, repeat, spec) | {"status": "done"}
+        row |= measure() | {"status": "done"}
     except Exception as error:
         note = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         row |= {"status": "failed", "note": note}
-        say(f"{method} failed: {note}", quiet=bench.quiet)
-    table.add_run(bench.out, row | {"seconds": round(time.perf_counter() - began, 1)})
+        say(f"{method} failed: {note}", quiet=quiet)
+    table.add_run(out, row | {"seconds": round(time.perf_counter() - began, 1)})
     return bool(row["status"] == "done")
+
+
+def rounded(found: Found) -> dict[str, float]:
+    """The figures of a row."""
+    return {name: round(value, 6) for name, value in found.values.items()}
 
 
 def _measured(bench: Bench, method: str, repeat: int, spec: RunSpec) -> dict[str, Any]:
@@ -80,4 +97,4 @@ def _measured(bench: Bench, method: str, repeat: int, spec: RunSpec) -> dict[str
         shown = setup.spec.epochs * sum(map(len, setup.plan.batches(0)))
     found = bench.ask(setup)
     table.keep_queries(bench.out, method, repeat, found)
-    return {**{name: round(value, 6) for name, value in found.values.items()}, "images": shown}
+    return {**rounded(found), "images": shown}

@@ -13,6 +13,7 @@ from likeness.data.checks import CheckResult, check
 from likeness.data.dataset import ImageRows
 from likeness.data.findings import condense
 from likeness.data.manifest import Manifest
+from likeness.data.transforms import Preprocessing
 from likeness.errors import require
 from likeness.provenance import hash_table
 from likeness.search.space import prepared as prepared_rows
@@ -76,7 +77,12 @@ def prepared(manifest: Manifest) -> Prepared:
 
 
 def build(
-    spec: RunSpec, manifest: Manifest, *, changes: Sequence[str] = (), quiet: bool = True
+    spec: RunSpec,
+    manifest: Manifest,
+    *,
+    changes: Sequence[str] = (),
+    quiet: bool = True,
+    preprocessing: Preprocessing | None = None,
 ) -> Setup:
     """All that a network is made of before its first step.
 
@@ -85,19 +91,28 @@ def build(
         manifest: a divided set without unreadable images.
         changes: what the person set, which is never fitted to the data.
         quiet: say nothing.
+        preprocessing: see `set_up`.
 
     Raises:
         UserError: if parts do not fit each other or the data.
     """
-    return built(spec, prepared(manifest), changes=changes, quiet=quiet)
+    ready = prepared(manifest)
+    return built(spec, ready, changes=changes, quiet=quiet, preprocessing=preprocessing)
 
 
-def built(spec: RunSpec, ready: Prepared, *, changes: Sequence[str], quiet: bool) -> Setup:
+def built(
+    spec: RunSpec,
+    ready: Prepared,
+    *,
+    changes: Sequence[str],
+    quiet: bool,
+    preprocessing: Preprocessing | None = None,
+) -> Setup:
     """As `build`, of a set that is prepared."""
     fixed = spec.model_copy(update={"monitor": None, "patience": None})
     raw = fixed.model_dump(mode="json", exclude_unset=True)
     fitted = adapt(fixed, ready, raw=raw, config=None, changes=changes, quiet=quiet)
-    return set_up(fitted, ready, quiet=quiet)
+    return set_up(fitted, ready, quiet=quiet, preprocessing=preprocessing)
 
 
 def train(

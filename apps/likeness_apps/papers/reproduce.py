@@ -61,11 +61,9 @@ def reproduce(
 
     Raises:
         UserError: for an unknown paper, a set that the paper did not measure, or one that is not
-            whole; for a paper whose protocol cannot be run here, naming what there is.
+            whole.
     """
     asked = Request(name, load_paper(name, changes), data, out, tuple(changes), quiet)
-    if asked.paper.runner == "none":
-        raise UserError(f"paper must be one with a run, got {name}: {asked.paper.instead}")
     manifest = _recognised(asked)
     _require_its_set(asked, manifest)
     _begin(asked)
@@ -74,6 +72,8 @@ def reproduce(
             ours = _zero_shot(asked, manifest)
         case "cross-modal":
             ours = _cross_modal(asked)
+        case "low-shot":
+            ours = _low_shot(asked)
         case _:
             ours = _application(asked)
     result = {
@@ -84,19 +84,15 @@ def reproduce(
         "changes": list(changes),
         "figures": _beside(asked.paper, manifest.layout, ours),
         "ours": ours,
-        "provenance": collect_provenance(seed=_seed(asked), data_hash=manifest.layout),
+        "provenance": collect_provenance(seed=asked.paper.run.seed, data_hash=manifest.layout),
     }
     write_json(out / RESULT, result)
     _show(asked, result)
     return result
 
 
-def _seed(asked: Request) -> int:
-    return 0 if asked.paper.run is None else asked.paper.run.seed
-
-
 def _recognised(asked: Request) -> Manifest:
-    if asked.paper.runner == "zero-shot":
+    if asked.paper.runner in ("zero-shot", "low-shot"):
         from likeness_apps.benchmark.layouts import recognise
 
         return recognise(asked.data)
@@ -123,7 +119,7 @@ def _require_its_set(asked: Request, manifest: Manifest) -> None:
 
 def _begin(asked: Request) -> None:
     """A new directory, or the one of the same request."""
-    run = None if asked.paper.run is None else asked.paper.run.model_dump(mode="json")
+    run = asked.paper.run.model_dump(mode="json")
     wanted = {"paper": asked.name, "data": str(asked.data.absolute()), "run": run}
     path = asked.out / REQUEST
     if path.is_file():
@@ -145,7 +141,6 @@ def _zero_shot(asked: Request, manifest: Manifest) -> dict[str, Any]:
     from likeness_apps.benchmark.training import asked as answers
     from likeness_apps.benchmark.training import build, readable, taught, train
 
-    assert asked.paper.run is not None
     parted = divided(readable(manifest, quiet=asked.quiet), 0)
     teacher_NT = None
     if asked.paper.teacher is not None:
@@ -169,6 +164,19 @@ def _cross_modal(asked: Request) -> dict[str, Any]:
     require(not failed, "run", "one that ends", f"a failure, see {place / 'runs.csv'}")
     found = json.loads((place / "summary.json").read_text(encoding="utf-8"))
     return dict(found["methods"][method])
+
+
+def _low_shot(asked: Request) -> dict[str, Any]:
+    """Novel classes from a few images, as `benchmark low-shot` measures them."""
+    from likeness_apps.benchmark.low_shot.run import Request as Asking
+    from likeness_apps.benchmark.low_shot.run import low_shot
+
+    place, shots = asked.out / "result", asked.paper.shots
+    config = str(asked.out / "config.yaml")
+    failed = low_shot(Asking(asked.data, place, shots=shots, config=config, quiet=asked.quiet))
+    require(not failed, "run", "one that ends", f"a failure, see {place / 'runs.csv'}")
+    found = json.loads((place / "summary.json").read_text(encoding="utf-8"))
+    return dict(found["methods"])
 
 
 def _application(asked: Request) -> dict[str, Any]:

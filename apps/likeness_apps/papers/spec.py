@@ -8,13 +8,13 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from likeness.config import Spec, parse
-from likeness.errors import UserError, require
+from likeness.errors import require
 from likeness.training.spec import RunSpec
 from likeness_apps.shell import configs
 
 FOLDER = "papers"
 NONE_READABLE = "none readable"
-Runner = Literal["zero-shot", "cross-modal", "application", "none"]
+Runner = Literal["zero-shot", "cross-modal", "low-shot", "application"]
 
 
 class Figure(Spec):
@@ -22,8 +22,9 @@ class Figure(Spec):
 
     Attributes:
         layout: the set that it is of.
-        measure: `recall@K`, `map@r` and the like of zero-shot retrieval; for an application, the
-            place in its metrics.json, `classification.overall_accuracy` say.
+        measure: `recall@K`, `map@r` and the like of zero-shot retrieval; of `low-shot` its method
+            and figure, `averaged.novel_accuracy@1` say; for an application, the place in its
+            metrics.json, `classification.overall_accuracy` say.
         value: as a share, not in per cent.
         source: where it was read.
         network: that it was measured with, where it is not `run.model`'s.
@@ -48,14 +49,14 @@ class PaperSpec(Spec):
         ours: what of it is ours.
         published: its figures, or `none readable`.
         runner: `zero-shot` trains on some classes and searches others; `cross-modal` likewise, with
-            sketches that ask for photographs; `application` is an app's `train` and `evaluate`;
-            `none`: its protocol cannot be run here.
+            sketches that ask for photographs; `low-shot` trains on some classes and shows a few
+            images of others; `application` is an app's `train` and `evaluate`.
         app: of `application`, its name on the command line.
         evaluate: of `application`, further words for its `evaluate`.
         method: of `cross-modal`, the method of that benchmark.
-        instead: of `none`, what there is of the paper.
+        shots: of `low-shot`, how many images of each novel class are shown.
         teacher: a network that is trained first, whose embeddings `run` learns from.
-        run: the configuration; null for `none`.
+        run: the configuration.
     """
 
     paper: str = Field(min_length=20)
@@ -69,17 +70,17 @@ class PaperSpec(Spec):
     app: str = ""
     evaluate: tuple[str, ...] = ()
     method: str = ""
-    instead: str = ""
+    shots: tuple[int, ...] = ()
     teacher: RunSpec | None = None
-    run: RunSpec | None = None
+    run: RunSpec
 
     @model_validator(mode="after")
     def _runner_has_what_it_needs(self) -> PaperSpec:
         needed = {
-            "zero-shot": ("run",),
-            "cross-modal": ("run", "method"),
-            "application": ("run", "app"),
-            "none": ("instead",),
+            "zero-shot": (),
+            "cross-modal": ("method",),
+            "low-shot": ("shots",),
+            "application": ("app",),
         }
         for name in needed[self.runner]:
             rule = f"given for the runner {self.runner}"
@@ -110,6 +111,4 @@ def load_paper(name: str, changes: Sequence[str] = ()) -> PaperSpec:
         UserError: for an unknown name, or a change that makes no configuration.
     """
     raw: dict[str, Any] = configs.load(FOLDER, name, [f"run.{change}" for change in changes])
-    if changes and not isinstance(raw.get("run"), dict):
-        raise UserError(f"--set must be left out for {name}, which has no run, got {changes[0]}")
     return parse(PaperSpec, raw, where=name)

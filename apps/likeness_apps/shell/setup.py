@@ -89,7 +89,12 @@ class Setup:
 
 
 def set_up(
-    spec: RunSpec, prepared: Prepared, *, quiet: bool, distributions: Distributions | None = None
+    spec: RunSpec,
+    prepared: Prepared,
+    *,
+    quiet: bool,
+    distributions: Distributions | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Setup:
     """Build all that the configuration names, before anything is written or decoded.
 
@@ -98,6 +103,7 @@ def set_up(
         prepared: the data.
         quiet: say nothing.
         distributions: what annotators said of the rows of a table; see `Domain`.
+        preprocessing: that of weights which will be put in; None fits it to the training images.
 
     Raises:
         UserError: if parts do not fit each other or the data, or there is no model to start from.
@@ -127,7 +133,8 @@ def set_up(
     if "frame" in training.columns:  # a number already, and only plans read it
         columns["frame"] = training["frame"].to_numpy(np.int64)
     plan = build_plan(spec.sampler, targets, columns=columns, seed=spec.seed)
-    preprocessing = _preprocessing(spec, prepared, start)
+    if preprocessing is None:
+        preprocessing = _preprocessing(spec, prepared, start)
     splits = {
         name: _split(prepared, name, spec, preprocessing, quiet=quiet) for name in ("train", "val")
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 
+import pandas as pd
 import pytest
 import typer
 import yaml
@@ -135,6 +136,21 @@ def test_another_set_or_half_a_set_is_refused(tmp_path):
     next(birds.glob("images/*/*.jpg")).unlink()
     ended = reproduce("proxy_anchor", birds, "--out", out)
     assert_refused(ended, "data must be as published", "1 errors", left=out)
-    ended = reproduce("weight_imprinting", birds, "--out", out)
-    assert_refused(ended, "paper must be one with a run, got weight_imprinting", left=out)
     assert_refused(reproduce("proxy_anker", birds, "--out", out), "did you mean 'proxy_anchor'")
+
+
+def test_weight_imprinting_from_the_front_door(tmp_path):
+    birds, out = retrieval_sets.write_cub200(tmp_path), tmp_path / "out"
+    raw = configs.load("papers", "weight_imprinting")
+    own = tmp_path / "few.yaml"
+    own.write_text(yaml.safe_dump(raw | {"shots": [1, 2]}))
+    ended = reproduce(str(own), birds, "--out", out, *TINY)
+    assert ended.code == 0
+    result = json.loads((out / "reproduced.json").read_text())
+    figures = {one["measure"]: one for one in result["figures"]}
+    assert len(figures) == 10
+    assert figures["averaged.novel_accuracy@20"]["ours"] is None  # not shown so many
+    ours = figures["averaged_tuned.novel_accuracy@2"]["ours"]
+    runs = pd.read_csv(out / "result" / "runs.csv").set_index("method")
+    assert ours["value"] == pytest.approx(runs.loc["averaged_tuned", "novel_accuracy@2"], abs=1e-6)
+    assert figures["averaged_tuned.novel_accuracy@2"]["theirs"] == 0.3017

@@ -127,6 +127,10 @@ BENCHMARK = {
         *("DATA", "--out", "--methods", "--split", "--edges", "--codes", "--config", "--set"),
         *("--repeats", "--quiet"),
     ],
+    "low-shot": [
+        *("DATA", "--out", "--methods", "--shots", "--tuning-epochs", "--tuning-rate"),
+        *("--config", "--set", "--repeats", "--quiet"),
+    ],
 }
 BESIDE = {  # commands that stand beside the applications
     "methods": ["NAME", "--json", "--write"],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from likeness.data.manifest import Manifest
 from likeness.errors import UserError, require
 from likeness_apps.benchmark.layouts.tree import Listed, beside, manifest_of, read_rows
 
-NAME, LIST = "cub200", "image_class_labels.txt"
+NAME, LIST, SPLIT = "cub200", "image_class_labels.txt", "train_test_split.txt"
 
 
 def find(source: Path) -> Path | None:
@@ -17,7 +19,7 @@ def find(source: Path) -> Path | None:
 
 
 def read(root: Path) -> Manifest:
-    """The set in its folder; its own split into train and test images is for other uses.
+    """The set in its folder; for its own split into train and test images see `own_training`.
 
     Raises:
         UserError: if a list is missing or broken.
@@ -32,6 +34,26 @@ def read(root: Path) -> Manifest:
         split = "train" if _whole(number) <= half else "test"
         listed.append(Listed(f"images/{paths[image]}", names[number], split))
     return manifest_of(root, NAME, listed)
+
+
+def own_training(manifest: Manifest) -> np.ndarray:
+    """Which images the set itself says are for training, where all its classes are known: (N,).
+
+    Args:
+        manifest: of `read`.
+
+    Raises:
+        UserError: if the list is missing, broken, or has not all images.
+    """
+    paths = dict(read_rows(manifest.root / "images.txt", 2))
+    said = {
+        f"images/{paths[image]}": training == "1"
+        for image, training in read_rows(manifest.root / SPLIT, 2)
+        if image in paths
+    }
+    missing = [path for path in manifest.table["path"] if path not in said]
+    require(not missing, SPLIT, "a list of all images", f"none of {' '.join(missing[:1])}")
+    return np.array([said[path] for path in manifest.table["path"]])
 
 
 def _whole(number: str) -> int:
