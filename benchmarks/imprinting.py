@@ -20,15 +20,18 @@ class and all 30 classes as possible answers:
 - nearest: every training image and every shown one is kept, the most similar gives the class.
 
 And after fine-tuning of the whole network on base training images and shown ones (5 epochs, a tenth
-of the learning rate, batches of 16 classes x 4 images, last epoch): averaged and nearest on the
-network whose vectors began averaged, anew and random on those that began so.
+of the learning rate, batches of 16 classes x 4 images in which all classes are drawn alike, last
+epoch): averaged and nearest on the network whose vectors began averaged, anew and random on those
+that began so.
 
 Measured on test images: accuracy of novel and of base classes, and their harmonic mean. The
 question is whether averaged is at least as good as nearest (paper: yes, from 2 images on), and what
 fine-tuning costs the base classes. Three draws give ranges, no test. Nothing is chosen on test
 images, and nothing was tuned. A row of results/imprinting.csv is one method of one draw; failed
 ones stay. Changed before the first score: an earlier plan chose epochs on validation images,
-trained in float32 and did not fine-tune one image.
+trained in float32 and did not fine-tune one image. The first two fine-tuned rows drew novel classes
+in proportion to their few images, which is not this protocol: they stay as `superseded`, and were
+run again.
 """
 
 from __future__ import annotations

@@ -40,6 +40,8 @@ from likeness_apps.shell.teacher import (
     with_distillation,
 )
 
+TRUST = "trust.csv"  # of a run with `self_paced`
+
 
 def train(
     domain: Domain,
@@ -95,6 +97,7 @@ def train(
         aim.conclude(domain, out, setup, result, include_images=include_images, quiet=quiet)
     if domain.biometric:
         (out / CACHE).unlink(missing_ok=True)
+    _write_trust(out, setup, result, quiet=quiet)
     say(f"{out / 'model'}: the model;  {out / 'report.html'}: the report", quiet=quiet)
     if (prepared.splits["split"] == "test").any():
         _show_next(domain, "evaluate", out, data, "--out", f"{out}-test", quiet=quiet)
@@ -170,6 +173,19 @@ def _fit(
         quiet=quiet,
         tensorboard=tensorboard,
     )
+
+
+def _write_trust(out: Path, setup: Setup, result: FitResult, *, quiet: bool) -> None:
+    """After self-paced training: how far each training image was trusted, the least first."""
+    if result.weights_N is None:
+        return
+    table = setup.splits["train"].table[["path", "label"]]
+    table = table.assign(weight=result.weights_N.numpy()).sort_values("weight", kind="stable")
+    with atomic_path(out / TRUST) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.4f")
+    few = int((table["weight"] < 0.5).sum())
+    told = f"of {len(table)} training images {few} weighed less than half at the end"
+    say(f"{out / TRUST}: {told}; their labels are worth a look", quiet=quiet)
 
 
 def _show_start(prepared: Prepared, spec: RunSpec, *, quiet: bool) -> None:

@@ -89,9 +89,17 @@ def test_shown_images_are_never_tested_and_the_few_are_among_the_many(scenes):
     assert (table["split"] == "test")[base].sum() == 4 * 2
     assert (table["split"] == "test")[division.novel_N].sum() == 2 * 5
     assert not division.novel_N[(table["split"] == "train").to_numpy()].any()
-    trained = division.training(1).table
-    assert trained["label"].value_counts().min() == 2  # one image, twice
-    assert set(trained["path"]) == set(table["path"].iloc[division.examples(1)])
+
+
+@pytest.mark.parametrize("shots", [1, 2, 3])
+def test_novel_classes_are_trained_as_often_as_base_classes(scenes, shots):
+    division = divided(scenes, 0, 3)
+    trained, table = division.training(shots).table, division.manifest.table
+    assert set(trained["label"].value_counts()) == {6}  # 80 % of eight
+    assert set(trained["path"]) == set(table["path"].iloc[division.examples(shots)])
+    novel = trained[trained["label"].isin(table["label"][division.novel_N])]
+    assert set(novel["path"].value_counts()) == {6 // shots}
+    assert len(division.training(0).table) == 4 * 6
 
 
 def test_divisions_differ_and_repeat(scenes):

@@ -60,14 +60,20 @@ class Division:
         return np.concatenate([base, self.shown(shots)])
 
     def training(self, shots: int) -> Manifest:
-        """`examples` as a set to train on.
+        """`examples` as a set to train on, shown images repeated.
 
-        A class with one image is in it twice: batches have at least two images of a class.
+        A novel class is in it as often as the mean base class: batch plans draw classes in
+        proportion to their rows, and Qi et al. draw all classes alike.
         """
-        chosen = self.examples(shots)
-        if shots == 1:
-            chosen = np.concatenate([chosen, self.shown(1)])
-        return self.manifest.with_table(self.manifest.table.iloc[chosen].assign(split="train"))
+        table = self.manifest.table
+        examples, shown = self.examples(shots), self.shown(shots)
+        if len(shown):
+            base = examples[: len(examples) - len(shown)]
+            wanted = round(len(base) / table["label"].iloc[base].nunique())
+            by_shot = shown[np.argsort(self.shot_N[shown], kind="stable")]
+            novel = len(by_shot) // shots  # classes, of each of which one follows the other
+            examples = np.concatenate([base, np.resize(by_shot, max(wanted, shots) * novel)])
+        return self.manifest.with_table(table.iloc[examples].assign(split="train"))
 
 
 def divided(manifest: Manifest, repeat: int, most: int) -> Division:
