@@ -180,12 +180,13 @@ def _write_trust(out: Path, setup: Setup, result: FitResult, *, quiet: bool) -> 
     if result.weights_N is None:
         return
     table = setup.splits["train"].table[["path", "label"]]
-    table = table.assign(weight=result.weights_N.numpy()).sort_values("weight", kind="stable")
+    table = table.assign(weight=result.weights_N.numpy().round(4)).sort_values(
+        "weight", kind="stable"
+    )
     with atomic_path(out / TRUST) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.4f")
-    few = int((table["weight"] < 0.5).sum())
-    told = f"of {len(table)} training images {few} weighed less than half at the end"
-    say(f"{out / TRUST}: {told}; their labels are worth a look", quiet=quiet)
+        table.to_csv(temporary, index=False, lineterminator="\n")
+    told = f"{int((table['weight'] == 1).sum())} of {len(table)} training images are trusted fully"
+    say(f"{out / TRUST}: {told}; the labels of the others are worth a look", quiet=quiet)
 
 
 def _show_start(prepared: Prepared, spec: RunSpec, *, quiet: bool) -> None:
