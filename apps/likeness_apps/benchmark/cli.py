@@ -158,7 +158,9 @@ def low_shot(
     ] = 0.1,
     config: Config = "low_shot",
     changes: Changes = None,
-    repeats: Repeats = 1,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Other seeds and shown images; other classes, if not given.")
+    ] = 1,
     quiet: Quiet = False,
 ) -> None:
     """Recognise novel classes, known from a few images, beside trained ones (weight imprinting).

@@ -49,7 +49,8 @@ def spec():
 def test_every_method_on_a_set_with_its_own_split(tmp_path):
     birds, out = retrieval_sets.write_cub200(tmp_path), tmp_path / "bench"
     words = ("--methods", ",".join(METHODS), "--shots", "1,2")
-    assert bench(birds, out, *words).code == 0
+    ended = bench(birds, out, *words)
+    assert ended.code == 0
     runs = pd.read_csv(out / "runs.csv")
     assert runs["method"].tolist() == list(METHODS)
     assert set(runs["status"]) == {"done"}
@@ -66,6 +67,11 @@ def test_every_method_on_a_set_with_its_own_split(tmp_path):
     assert row["novel_accuracy@2"] == pytest.approx(said.loc[novel, "accuracy@2"].mean(), abs=1e-6)
     figures = json.loads((out / "summary.json").read_text())["methods"]
     assert set(figures) == set(METHODS)
+    value = figures["anew"]["base_accuracy@2"]["value"]
+    assert "| anew, 2 shown | 1 | " in (out / "summary.md").read_text()
+    row = (out / "summary.md").read_text().split("| anew, 2 shown |")[1].splitlines()[0]
+    assert f"{value:.3f} [" in row.split("|")[2]
+    assert "anew, 2 shown" in ended.out
     assert not list(out.glob("runs/*/*/checkpoints"))
     again = bench(birds, out, *words, "--repeats", "2", "--quiet")
     assert again.code == 0

@@ -6,7 +6,7 @@ Shapes: N = images of the set, T = test images, C = base and novel classes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from likeness_apps.benchmark.protocol import Found, is_published
 from likeness_apps.benchmark.rounds import recorded, rounded
 from likeness_apps.benchmark.training import readable, seeded
 from likeness_apps.shell import configs
+from likeness_apps.shell.adapt import fit_warmup
 from likeness_apps.shell.console import say, show_table
 
 FOLDER = "benchmark"  # of the shared configurations
@@ -39,7 +40,7 @@ NEAREST, TUNED = "nearest", "_tuned"
 # Answers by class vectors, and by the most similar labelled image; each after fine-tuning, too.
 METHODS = tuple(f"{name}{then}" for then in ("", TUNED) for name in (*STARTS, NEAREST))
 SHOTS = (1, 2, 5, 10, 20)  # Qi et al.
-NOVEL = "novel_accuracy"
+PARTS = NOVEL, BASE, ALL = "novel_accuracy", "base_accuracy", "accuracy"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def low_shot(request: Request) -> int:
     """
     out, quiet = request.out, request.quiet
     _require_fits(request)
-    spec = base_spec(configs.load(FOLDER, request.config, request.changes))
+    raw = configs.load(FOLDER, request.config, request.changes)
+    spec = base_spec(fit_warmup(raw, config=request.config, changes=request.changes, quiet=quiet))
     tuning = tuning_of(spec, request.tuning_epochs, request.tuning_rate)
     manifest = recognise(request.data)
     divided(manifest, 0, request.shots[-1])  # refuses before every file is read
@@ -163,8 +165,8 @@ def asked(networks: Networks, method: str, shots: Sequence[int]) -> Found:
     for count in shots:
         right_T = (_said(networks, method, count) == truth_T).astype(np.float64)
         columns[f"{NOVEL}@{count}"] = np.where(novel_T, right_T, np.nan)
-        columns[f"base_accuracy@{count}"] = np.where(novel_T, np.nan, right_T)
-        columns[f"accuracy@{count}"] = right_T
+        columns[f"{BASE}@{count}"] = np.where(novel_T, np.nan, right_T)
+        columns[f"{ALL}@{count}"] = right_T
     values = {name: float(np.nanmean(column_T)) for name, column_T in columns.items()}
     rows = division.manifest.table.iloc[tested][["path", "label"]].reset_index(drop=True)
     return Found(values, rows.assign(**columns), {"answers": "base and novel classes"})
@@ -225,16 +227,27 @@ def _conclude(request: Request, manifest: Manifest, facts: dict[str, Any], spec:
     found = table.summarise(out, request.methods, shared=shared)
     made = collect_provenance(seed=spec.seed, data_hash=facts["data"])
     write_json(out / "summary.json", {"methods": found, "provenance": made, **facts})
-    write_text(out / "summary.md", f"{table.markdown(found)}\n")
-    shown = {
-        method: {name: one for name, one in figures.items() if not _is_detail(name)}
-        for method, figures in found.items()
-    }
-    heads, rows = table.rows_of(shown)
-    show_table(f"{manifest.layout}, classes known from a few images", heads, rows, quiet=quiet)
+    rows = _by_shots(found, request.shots)
+    write_text(out / "summary.md", f"{table.markdown(rows)}\n")
+    title = f"{manifest.layout}, novel classes known from a few images"
+    show_table(title, *table.rows_of(rows), quiet=quiet)
     say(f"{out / table.RUNS}: every run;  {out / 'summary.md'}: the table", quiet=quiet)
 
 
-def _is_detail(name: str) -> bool:
-    """Whether a figure is left out of the terminal's table, for want of room."""
-    return "@" in name and not name.startswith(NOVEL)
+def _by_shots(
+    found: Mapping[str, Mapping[str, Any]], shots: Sequence[int]
+) -> dict[str, dict[str, Any]]:
+    """A row per method and number of shown images: what novel classes gain base classes may lose.
+
+    Args:
+        found: method -> figure@n -> value.
+        shots: every n.
+    """
+    return {
+        f"{method}, {count} shown": {
+            **{part: figures[f"{part}@{count}"] for part in PARTS},
+            "repeats": figures["repeats"],
+        }
+        for count in shots
+        for method, figures in found.items()
+    }
