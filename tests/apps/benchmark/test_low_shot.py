@@ -68,10 +68,10 @@ def test_every_method_on_a_set_with_its_own_split(tmp_path):
     figures = json.loads((out / "summary.json").read_text())["methods"]
     assert set(figures) == set(METHODS)
     value = figures["anew"]["base_accuracy@2"]["value"]
-    assert "| anew, 2 shown | 1 | " in (out / "summary.md").read_text()
-    row = (out / "summary.md").read_text().split("| anew, 2 shown |")[1].splitlines()[0]
+    assert "| anew@2 | 1 | " in (out / "summary.md").read_text()
+    row = (out / "summary.md").read_text().split("| anew@2 |")[1].splitlines()[0]
     assert f"{value:.3f} [" in row.split("|")[2]
-    assert "anew, 2 shown" in ended.out
+    assert "anew@2" in ended.out
     assert not list(out.glob("runs/*/*/checkpoints"))
     again = bench(birds, out, *words, "--repeats", "2", "--quiet")
     assert again.code == 0

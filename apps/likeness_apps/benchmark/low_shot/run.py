@@ -244,7 +244,7 @@ def _by_shots(
         shots: every n.
     """
     return {
-        f"{method}, {count} shown": {
+        f"{method}@{count}": {
             **{part: figures[f"{part}@{count}"] for part in PARTS},
             "repeats": figures["repeats"],
         }
