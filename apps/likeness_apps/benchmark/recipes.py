@@ -71,8 +71,12 @@ RECIPES: dict[str, Recipe] = {
             "terms": [{"loss": {"name": "contrastive"}, "memory": {"size": 512, "start_step": 50}}],
         }
     },
+    # `riemannian` would weaken the regulariser alone: the metric loss reads raw embeddings here.
     "hier": _pairs(
-        "proxy_anchor", regularisers=[{"loss": {"name": "hier", "proxies": 64, "nearest": 10}}]
+        "proxy_anchor",
+        regularisers=[
+            {"loss": {"name": "hier", "proxies": 64, "nearest": 10, "riemannian": False}}
+        ],
     ),
     "ensemble": {
         "objective": {

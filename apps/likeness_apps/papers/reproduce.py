@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ def reproduce(
     asked = Request(name, load_paper(name, changes), data, out, tuple(changes), quiet)
     manifest = _recognised(asked)
     _require_its_set(asked, manifest)
+    asked = replace(asked, paper=load_paper(name, changes, layout=manifest.layout))
     _begin(asked)
     match asked.paper.runner:
         case "zero-shot":

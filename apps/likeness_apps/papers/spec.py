@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -57,6 +57,7 @@ class PaperSpec(Spec):
         shots: of `low-shot`, how many images of each novel class are shown.
         teacher: a network that is trained first, whose embeddings `run` learns from.
         run: the configuration.
+        per_set: layout -> `a.b=c` items of `run` that are others on this set.
     """
 
     paper: str = Field(min_length=20)
@@ -73,6 +74,7 @@ class PaperSpec(Spec):
     shots: tuple[int, ...] = ()
     teacher: RunSpec | None = None
     run: RunSpec
+    per_set: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _runner_has_what_it_needs(self) -> PaperSpec:
@@ -88,6 +90,13 @@ class PaperSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _changes_of_its_sets(self) -> PaperSpec:
+        rule = f"among layouts, {', '.join(self.layouts)}"
+        for layout in self.per_set:
+            require(layout in self.layouts, "per_set", rule, layout)
+        return self
+
+    @model_validator(mode="after")
     def _figures_of_its_sets(self) -> PaperSpec:
         for figure in self.figures():
             rule = f"one of layouts, {', '.join(self.layouts)}"
@@ -100,15 +109,17 @@ class PaperSpec(Spec):
         return [one for one in known if layout in (None, one.layout)]
 
 
-def load_paper(name: str, changes: Sequence[str] = ()) -> PaperSpec:
+def load_paper(name: str, changes: Sequence[str] = (), *, layout: str = "") -> PaperSpec:
     """The paper of that name, with changes of its `run`.
 
     Args:
         name: of a shipped paper, or a YAML file of one's own.
-        changes: `a.b=c` items, of `run`.
+        changes: `a.b=c` items, of `run`; they come after those of the set.
+        layout: of the set, whose changes are made; none for the first of the paper's.
 
     Raises:
         UserError: for an unknown name, or a change that makes no configuration.
     """
-    raw: dict[str, Any] = configs.load(FOLDER, name, [f"run.{change}" for change in changes])
-    return parse(PaperSpec, raw, where=name)
+    of_set = parse(PaperSpec, configs.load(FOLDER, name), where=name).per_set.get(layout, ())
+    items = [f"run.{change}" for change in (*of_set, *changes)]
+    return parse(PaperSpec, configs.load(FOLDER, name, items), where=name)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from likeness.batch import Batch
 from likeness.errors import UserError, require
+from likeness.imprinting import LEAST_MEAN
 from likeness.losses.base import LossTerms, PairLoss, check_classes
 from likeness.losses.classification import beaten
 from likeness.pairs import Pairs, Space, project
@@ -115,15 +116,22 @@ class ProxyLoss(PairLoss):
         """True: every sample is compared with the proxies of all classes."""
         return True
 
+    @torch.no_grad()
     def imprint(self, embeddings_ND: Float[Tensor, "N D"], labels_N: Tensor) -> None:
-        """Set the proxies to class means (clusters) of raw embeddings, as unit rows.
+        """Set the proxies to class means (clusters) of raw embeddings, which count as unit rows.
+
+        A class whose embeddings cancel out, or are zero, keeps what it had: a row of zeros has no
+        direction, gets no gradient and would stay.
 
         Raises:
             UserError: if a label is outside [0, C) or the dimension differs.
         """
         self._check(embeddings_ND, labels_N)
         raised_ND = embeddings_ND.detach().to(self.bank.weight)
+        weight, before = self.bank.weight, self.bank.weight.detach().clone()
         self.bank.imprint(project(raised_ND, self.space), labels_N)
+        cancelled_K1 = torch.linalg.vector_norm(weight, dim=1, keepdim=True) < LEAST_MEAN
+        weight.copy_(torch.where(cancelled_K1, before, weight))
 
     def _check(self, embeddings_ND: Tensor, labels_N: Tensor) -> None:
         bank = self.bank

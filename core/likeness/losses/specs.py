@@ -288,7 +288,7 @@ class MarginSpec(Spec):
     beta: float = Field(1.2, gt=0)
     boundary: Boundary = "class"
     boundary_weight: float = Field(0.0, ge=0)
-    boundary_lr_mult: float = Field(1000.0, gt=0)
+    boundary_lr_mult: float = Field(10.0, gt=0)
     space: MetricSpace = "cosine"
 
 

@@ -29,6 +29,7 @@ SEEDS = {
 }
 TINY = changes(
     "epochs=1",
+    "frozen_epochs=0",
     "workers=0",
     "model.backbone=resnet18",
     "model.weights=none",
@@ -61,6 +62,8 @@ def test_a_paper_says_what_it_must(name):
     assert lines[1].startswith("# Time: ")
     assert lines[2].startswith("# Expect: no figure of ours")
     assert paper.ours
+    for layout in paper.layouts:
+        load_paper(name, layout=layout)
     if paper.settings == "reconstruction" and paper.runner == "zero-shot":
         assert paper.published == "none readable"  # no settings of ours stand for its figures
     for figure in paper.figures():
@@ -95,6 +98,25 @@ def test_ours_stand_beside_theirs_and_a_stopped_run_goes_on(tmp_path):
     assert_refused(other, "out must be a new directory, or one of this very request")
 
 
+def test_settings_of_one_set_are_taken_for_it_and_for_no_other(tmp_path):
+    """Proxy-Anchor's README has a rate of its own for products; ISIC 2016 has two classes."""
+    data, out = retrieval_sets.write_sop(tmp_path), tmp_path / "out"
+    ended = reproduce("proxy_anchor", data, "--out", out, *TINY, "--quiet")
+    assert ended.code == 0, ended.err
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert (config["optimiser"]["lr"], config["frozen_epochs"]) == (0.0006, 0)  # the last by --set
+    assert load_paper("proxy_anchor", layout="cub200").run.optimiser.lr == 0.0001
+    sampler = load_paper("demal_cnn", layout="isic-2016").run.sampler
+    assert (sampler.classes_per_batch, sampler.per_class) == (2, 24)
+
+
+@pytest.mark.plain
+def test_settings_of_a_set_that_is_none_of_the_papers_are_refused():
+    raw = configs.load("papers", "margin") | {"per_set": {"aid": ["epochs=2"]}}
+    with pytest.raises(ValueError, match=r"per_set must be among layouts, cub200"):
+        parse(PaperSpec, raw)
+
+
 def test_a_student_learns_from_its_teacher(tmp_path):
     data, out = retrieval_sets.write_cub200(tmp_path), tmp_path / "out"
     paper = tmp_path / "small.yaml"
@@ -114,8 +136,7 @@ def test_a_student_learns_from_its_teacher(tmp_path):
 
 def test_an_application_runs_its_own_commands(tmp_path):
     data, out = write_ucmerced(tmp_path, per_class=12), tmp_path / "out"
-    small = changes("data.val=0.25", "monitor=map_at_r")
-    ended = reproduce("gong2019", data, "--out", out, *TINY, *small)
+    ended = reproduce("gong2019", data, "--out", out, *TINY, *changes("data.val=0.25"))
     assert ended.code == 0, ended.err
     (figure,) = json.loads((out / "reproduced.json").read_text())["figures"]
     assert figure["measure"] == "classification.overall_accuracy"

@@ -80,8 +80,19 @@ def test_the_boundary_has_its_own_rate_and_no_decay() -> None:
     spec = AdamWSpec(lr=1e-4, weight_decay=0.1)
     for boundary in ("class", "global"):
         (group,) = parameter_groups([MarginLoss(3, boundary=boundary)], spec)
-        assert group["lr"] == pytest.approx(0.1)
+        assert group["lr"] == pytest.approx(1e-3)
         assert group["weight_decay"] == 0.0
+
+
+def test_adam_leaves_the_boundaries_among_the_distances() -> None:
+    """Its steps have the size of the rate: at 1,000 times a run's, boundaries were in [-5, 7]."""
+    loss = MarginLoss(6)
+    optimiser = torch.optim.AdamW(parameter_groups([loss], AdamWSpec(lr=1e-3)))
+    for step in range(100):
+        optimiser.zero_grad()
+        loss(normal(24, 8, seed=step), torch.arange(24) % 6).backward()
+        optimiser.step()
+    assert ((loss.beta > 1.0) & (loss.beta < 1.8)).all()
 
 
 def test_labels_without_a_boundary_are_refused() -> None:

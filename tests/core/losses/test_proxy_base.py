@@ -30,6 +30,7 @@ from likeness.training.optimisers import parameter_groups
 from likeness.training.spec import AdamWSpec
 
 C, D = 4, 3
+PAIRS = torch.arange(3).repeat_interleave(2)
 KINDS = [
     ProxyNCALoss,
     ProxyAnchorLoss,
@@ -69,6 +70,21 @@ def test_imprint_sets_the_mean_directions(kind: type[ProxyLoss]) -> None:
         torch.testing.assert_close(loss.bank.weight[k], units[y == k].mean(0))
     assert torch.equal(loss.bank.weight[C - 1], before[C - 1])
     assert loss.bank.weight.requires_grad
+
+
+@every_kind
+def test_a_class_without_a_mean_direction_keeps_its_proxies(kind: type[ProxyLoss]) -> None:
+    """A row of zeros gets no gradient: it would stay where it is for good."""
+    loss = kind(3, 4)
+    before = loss.bank.weight.detach().clone().view(3, -1, 4)
+    axes = torch.eye(4)
+    loss.imprint(
+        torch.stack([0 * axes[0], 0 * axes[0], axes[1], -axes[1], axes[2], axes[2]]), PAIRS
+    )
+    after = loss.bank.weight.detach().view(3, -1, 4)
+    assert torch.equal(after[0], before[0])
+    assert (after.norm(dim=2) > 0.01).all()
+    torch.testing.assert_close(after[2], axes[2].expand_as(after[2]))
 
 
 @pytest.mark.parametrize(
