@@ -25,6 +25,7 @@ from likeness.losses import (
     CircleLoss,
     ContrastiveBayesianLoss,
     ContrastiveLoss,
+    CosFaceLoss,
     GeneralisedLiftedLoss,
     LiftedStructuredLoss,
     MarginDiscriminateLoss,
@@ -43,6 +44,7 @@ from likeness.losses import (
     RankedListLoss,
     SemiHardTripletLoss,
     SmoothAPLoss,
+    SoftTripleLoss,
     SupConLoss,
     TripletLoss,
     WeightedContrastiveLoss,
@@ -321,6 +323,12 @@ def proxy_rows() -> list[Row]:
             "normalised_softmax", NormalisedSoftmaxLoss(*size), losses.NormalizedSoftmaxLoss(*size)
         ),
         _proxied("arcface", ArcFaceLoss(*size), arcface),
+        _proxied("cosface", CosFaceLoss(*size), losses.CosFaceLoss(*size)),
+        _proxied(
+            "soft_triple",  # the peer has no penalty of its own
+            SoftTripleLoss(*size, merge_weight=0.0),
+            losses.SoftTripleLoss(*size),
+        ),
     ]
 
 

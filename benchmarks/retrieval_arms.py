@@ -49,6 +49,8 @@ TRIED: dict[str, tuple[str, tuple[float, float]]] = {
     "multi_proxies_anchor": (LOSS + "per_class", (10, 3)),
     "normalised_softmax": (LOSS + "temperature", (0.05, 0.1)),
     "arcface": (LOSS + "margin", (0.5, 0.2)),
+    "cosface": (LOSS + "margin", (0.35, 0.2)),
+    "soft_triple": (LOSS + "per_class", (10, 3)),
     "weighted_contrastive": (LOSS + "margin", (1.2, 0.9)),
     "osm_caa": (LOSS + "margin", (1.2, 0.9)),
     "pair_weighting": ("objective.terms.0.miners.0.loss.base", (0.5, 0.7)),

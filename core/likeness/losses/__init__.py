@@ -12,6 +12,7 @@ from likeness.losses.classification import (
 )
 from likeness.losses.contrastive import ContrastiveLoss
 from likeness.losses.contrastive_bayesian import ContrastiveBayesianLoss
+from likeness.losses.cosface import CosFaceLoss
 from likeness.losses.factory import (
     ClassificationSpec,
     build_classification,
@@ -35,6 +36,7 @@ from likeness.losses.proxy_nca import ProxyNCALoss
 from likeness.losses.ranked_list import RankedListLoss
 from likeness.losses.self_paced import SelfPacedLoss
 from likeness.losses.smooth_ap import SmoothAPLoss
+from likeness.losses.soft_triple import SoftTripleLoss
 from likeness.losses.specs import LossSpec
 from likeness.losses.supcon import SupConLoss
 from likeness.losses.triplet import BatchHardTripletLoss, SemiHardTripletLoss, TripletLoss
@@ -52,6 +54,7 @@ __all__ = [
     "ClassificationSpec",
     "ContrastiveBayesianLoss",
     "ContrastiveLoss",
+    "CosFaceLoss",
     "FocalLoss",
     "GaussianStructuredLoss",
     "GeneralisedLiftedLoss",
@@ -78,6 +81,7 @@ __all__ = [
     "SelfPacedLoss",
     "SemiHardTripletLoss",
     "SmoothAPLoss",
+    "SoftTripleLoss",
     "SupConLoss",
     "TripletLoss",
     "WeightedContrastiveLoss",

@@ -23,6 +23,7 @@ from likeness.losses.classification import (
 )
 from likeness.losses.contrastive import ContrastiveLoss
 from likeness.losses.contrastive_bayesian import ContrastiveBayesianLoss
+from likeness.losses.cosface import CosFaceLoss
 from likeness.losses.gaussian import GaussianStructuredLoss
 from likeness.losses.lifted import GeneralisedLiftedLoss, LiftedStructuredLoss
 from likeness.losses.margin import MarginLoss
@@ -41,6 +42,7 @@ from likeness.losses.ranked_list import RankedListLoss
 from likeness.losses.self_paced import SelfPacedLoss
 from likeness.losses.smooth_ap import SmoothAPLoss
 from likeness.losses.soft_targets import LEAST_SHARE, MultiTargetLoss, SoftTargetLoss, Targets
+from likeness.losses.soft_triple import SoftTripleLoss
 from likeness.losses.specs import (
     AngularSpec,
     ArcFaceSpec,
@@ -50,6 +52,7 @@ from likeness.losses.specs import (
     CircleSpec,
     ContrastiveBayesianSpec,
     ContrastiveSpec,
+    CosFaceSpec,
     GaussianStructuredSpec,
     GeneralisedLiftedSpec,
     LiftedStructuredSpec,
@@ -70,6 +73,7 @@ from likeness.losses.specs import (
     SelfPacedLossSpec,
     SemiHardTripletSpec,
     SmoothAPSpec,
+    SoftTripleSpec,
     SupConSpec,
     TripletSpec,
     WeightedContrastiveSpec,
@@ -178,6 +182,8 @@ _PER_CLASS: dict[type[Spec], Callable[..., PairLoss]] = {
     MultiProxiesAnchorSpec: MultiProxiesAnchorLoss,
     NormalisedSoftmaxSpec: NormalisedSoftmaxLoss,
     ArcFaceSpec: ArcFaceLoss,
+    CosFaceSpec: CosFaceLoss,
+    SoftTripleSpec: SoftTripleLoss,
 }
 
 

@@ -17,22 +17,11 @@ from likeness.errors import require
 from likeness.losses.base import LossTerms, masked_logsumexp, shares
 from likeness.losses.proxy_anchor import proxy_anchor
 from likeness.losses.proxy_base import ProxyLoss, ProxyStart, misplaced, own_class
-from likeness.pairs import Space, project
+from likeness.losses.soft_triple import relaxed_similarity, with_merging
+from likeness.pairs import Space
 
 MPAGradient = Literal["class", "data", "both"]
 MPA_GRADIENTS: tuple[MPAGradient, ...] = ("class", "data", "both")
-
-# Keeps the slope of a distance finite where two proxies of a class meet; SoftTriple's constant.
-MERGE_FLOOR = 1e-5
-
-
-def relaxed_similarity(cosine_NCK: Float[Tensor, "N C K"], *, gamma: float) -> Float[Tensor, "N C"]:
-    """Similarity to a class of several proxies: S_ic = sum_k softmax_k(cos_ick / gamma) cos_ick.
-
-    The relaxed similarity of SoftTriple (Qian et al., ICCV 2019). Near the largest of the K cosines
-    for a small gamma > 0, near their mean for a large one; the cosine itself for K = 1.
-    """
-    return ((cosine_NCK / gamma).softmax(2) * cosine_NCK).sum(2)
 
 
 def data_anchor(
@@ -54,18 +43,6 @@ def data_anchor(
     cost_N = F.softplus(-alpha * (own_N - margin)) + F.softplus(push_N)
     per_anchor_N = shares(cost_N, valid_N)
     return LossTerms(per_anchor_N.sum(), per_anchor_N, valid_N, misplaced(similarity_NC, labels_N))
-
-
-def merging(proxies_CKD: Float[Tensor, "C K D"]) -> Float[Tensor, ""]:
-    """SoftTriple's penalty that draws the unit proxies of a class together, so that few remain.
-
-    Sum over classes and pairs k < k' of sqrt(2 - 2 w_k . w_k' + 1e-5), over C K (K - 1).
-    """
-    classes, count, _ = proxies_CKD.shape
-    cosine_CKK = proxies_CKD @ proxies_CKD.transpose(1, 2)
-    first, second = torch.triu_indices(count, count, 1, device=proxies_CKD.device)
-    gap = (2 - 2 * cosine_CKK[:, first, second]).relu() + MERGE_FLOOR
-    return gap.sqrt().sum() / max(classes * count * (count - 1), 1)
 
 
 class MultiProxiesAnchorLoss(ProxyLoss):
@@ -149,11 +126,4 @@ class MultiProxiesAnchorLoss(ProxyLoss):
                 value=(first.value + second.value) / 2,
                 per_anchor=(first.per_anchor + second.per_anchor) / 2,
             )
-        return terms if self.merge_weight == 0 else self._merged(terms)
-
-    def _merged(self, terms: LossTerms) -> LossTerms:
-        """With the penalty on the proxies, which belongs to no sample, shared evenly."""
-        rows = project(self.bank.weight.to(terms.value.dtype), self.space)
-        penalty = self.merge_weight * merging(rows.unflatten(0, (-1, self.bank.per_class)))
-        per_anchor_N = terms.per_anchor + shares(penalty.expand(len(terms.valid)), terms.valid)
-        return terms._replace(value=terms.value + penalty, per_anchor=per_anchor_N)
+        return with_merging(terms, self.bank, self.space, self.merge_weight)

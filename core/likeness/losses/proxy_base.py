@@ -143,6 +143,14 @@ def own_class(labels_N: Int[Tensor, " N"], num_classes: int) -> Bool[Tensor, "N 
     return labels_N[:, None] == torch.arange(num_classes, device=labels_N.device)
 
 
+def with_own_lowered(
+    similarity_NC: Float[Tensor, "N C"], labels_N: Int[Tensor, " N"], margin: float
+) -> Float[Tensor, "N C"]:
+    """The similarities with `margin` taken off that of each sample to its own class."""
+    own_N1 = labels_N[:, None]
+    return similarity_NC.scatter(1, own_N1, similarity_NC.gather(1, own_N1) - margin)
+
+
 def misplaced(similarity_NC: Float[Tensor, "N C"], labels_N: Int[Tensor, " N"]) -> Tensor:
     """How many samples are more similar to a class that is not their own; int64 scalar."""
     return beaten(similarity_NC.detach(), labels_N).sum()

@@ -200,6 +200,31 @@ class ArcFaceSpec(Spec):
     space: Literal["cosine"] = "cosine"
 
 
+class CosFaceSpec(Spec):
+    """See `CosFaceLoss`."""
+
+    name: Literal["cosface"] = "cosface"
+    scale: float = Field(64.0, gt=0)
+    margin: float = Field(0.35, ge=0, le=1)
+    proxy_lr_mult: float = Field(10.0, gt=0)
+    start: ProxyStart = "random"
+    space: Literal["cosine"] = "cosine"
+
+
+class SoftTripleSpec(Spec):
+    """See `SoftTripleLoss`."""
+
+    name: Literal["soft_triple"] = "soft_triple"
+    per_class: int = Field(10, ge=1)
+    scale: float = Field(20.0, gt=0)
+    gamma: float = Field(0.1, gt=0)
+    margin: float = Field(0.01, ge=0, le=1)
+    merge_weight: float = Field(0.2, ge=0)
+    proxy_lr_mult: float = Field(100.0, gt=0)
+    start: ProxyStart = "random"
+    space: Literal["cosine"] = "cosine"
+
+
 class SupConSpec(Spec):
     """See `SupConLoss`."""
 
@@ -358,6 +383,8 @@ AnyLossSpec = (
     | MultiProxiesAnchorSpec
     | NormalisedSoftmaxSpec
     | ArcFaceSpec
+    | CosFaceSpec
+    | SoftTripleSpec
     | SupConSpec
     | NTXentSpec
     | NCASpec

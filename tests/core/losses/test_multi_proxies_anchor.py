@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fixtures.planted_rows import clouds
 from likeness.losses import MultiProxiesAnchorLoss, ProxyAnchorLoss
-from likeness.losses.multi_proxies_anchor import merging, relaxed_similarity
+from likeness.losses.soft_triple import merging, relaxed_similarity
 
 C, D = 5, 4
 

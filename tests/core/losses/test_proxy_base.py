@@ -13,12 +13,14 @@ from torch import Tensor
 from likeness.errors import UserError
 from likeness.losses import (
     ArcFaceLoss,
+    CosFaceLoss,
     GaussianStructuredLoss,
     MultiProxiesAnchorLoss,
     NormalisedSoftmaxLoss,
     ProxyAnchorLoss,
     ProxyLoss,
     ProxyNCALoss,
+    SoftTripleLoss,
 )
 from likeness.losses.factory import ClassificationSpec, check_labels
 from likeness.losses.specs import NormalisedSoftmaxSpec
@@ -37,7 +39,10 @@ KINDS = [
     MultiProxiesAnchorLoss,
     NormalisedSoftmaxLoss,
     ArcFaceLoss,
+    CosFaceLoss,
+    SoftTripleLoss,
 ]
+SEVERAL = (MultiProxiesAnchorLoss, SoftTripleLoss)  # proxies of a class
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -59,7 +64,7 @@ def test_only_class_means_want_an_embedding_pass(kind: type[ProxyLoss]) -> None:
     assert kind(C, D, start="class_means").needs_class_means
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k is not MultiProxiesAnchorLoss])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in SEVERAL])
 def test_imprint_sets_the_mean_directions(kind: type[ProxyLoss]) -> None:
     loss = kind(C, D)
     x, y = batch()
@@ -95,6 +100,8 @@ def test_a_class_without_a_mean_direction_keeps_its_proxies(kind: type[ProxyLoss
         (MultiProxiesAnchorLoss, math.sqrt(2 / 3000)),
         (NormalisedSoftmaxLoss, 1 / 8),
         (ArcFaceLoss, 1 / 8),
+        (CosFaceLoss, 1 / 8),
+        (SoftTripleLoss, 1 / 8),
     ],
 )
 def test_random_values_are_those_of_the_sources(kind: type[ProxyLoss], expected: float) -> None:
@@ -166,10 +173,11 @@ def peers() -> list[tuple[ProxyLoss, torch.nn.Module]]:
         (NormalisedSoftmaxLoss(*size), pml.NormalizedSoftmaxLoss(*size)),
         (ArcFaceLoss(*size), pml.ArcFaceLoss(*size, margin=math.degrees(0.5))),
         (ArcFaceLoss(*size, margin=1.5), pml.ArcFaceLoss(*size, margin=math.degrees(1.5))),
+        (CosFaceLoss(*size), pml.CosFaceLoss(*size)),
     ]
 
 
-@pytest.mark.parametrize("which", range(6))
+@pytest.mark.parametrize("which", range(7))
 @pytest.mark.parametrize("seed", [0, 1])
 def test_value_and_gradients_are_the_peers(which: int, seed: int) -> None:
     torch.manual_seed(seed)
@@ -272,6 +280,13 @@ def test_sizes_are_checked(kind: type[ProxyLoss]) -> None:
         (NormalisedSoftmaxLoss, {"temperature": 0.0}, "temperature must be > 0 and finite"),
         (ArcFaceLoss, {"scale": math.nan}, "scale must be > 0 and finite, got nan"),
         (ArcFaceLoss, {"margin": 1.6}, r"margin must be in \[0, pi / 2\], got 1.6"),
+        (CosFaceLoss, {"scale": math.inf}, "scale must be > 0 and finite, got inf"),
+        (CosFaceLoss, {"margin": 1.1}, r"margin must be in \[0, 1\], got 1.1"),
+        (SoftTripleLoss, {"per_class": 0}, "per_class must be >= 1, got 0"),
+        (SoftTripleLoss, {"scale": 0.0}, "scale must be > 0 and finite, got 0.0"),
+        (SoftTripleLoss, {"gamma": 0.0}, "gamma must be > 0 and finite, got 0.0"),
+        (SoftTripleLoss, {"margin": -0.1}, r"margin must be in \[0, 1\], got -0.1"),
+        (SoftTripleLoss, {"merge_weight": math.nan}, "merge_weight must be >= 0 and"),
     ],
 )
 def test_options_are_checked(kind: type, options: dict, message: str) -> None:
