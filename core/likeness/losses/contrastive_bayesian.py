@@ -21,8 +21,8 @@ from likeness.selection import Selection
 
 BayesianForm = Literal["log", "sqrt", "const"]
 BAYESIAN_FORMS: tuple[BayesianForm, ...] = ("log", "sqrt", "const")
-VarianceCentre = Literal["means", "extremes"]
-VARIANCE_CENTRES: tuple[VarianceCentre, ...] = ("means", "extremes")
+MetricVariance = Literal["means", "extremes", "mined"]
+METRIC_VARIANCES: tuple[MetricVariance, ...] = ("means", "extremes", "mined")
 VarianceReduction = Literal["sum", "mean"]
 VARIANCE_REDUCTIONS: tuple[VarianceReduction, ...] = ("sum", "mean")
 
@@ -35,7 +35,7 @@ def metric_variance(
     negative_NM: Tensor,
     *,
     mix: float,
-    centre: VarianceCentre,
+    about: Literal["means", "extremes"],
     reduction: VarianceReduction,
     itself: bool,
 ) -> Float[Tensor, " N"]:
@@ -53,7 +53,7 @@ def metric_variance(
     )
     sums = [(w * similarity_NM).sum(1) for w in (of_positives, of_negatives)]
     totals = [w.sum(1) for w in (of_positives, of_negatives)]
-    if centre == "means":
+    if about == "means":
         means = [total / floored(weight) for total, weight in zip(sums, totals, strict=True)]
         mu_N = mix * means[0] + (1 - mix) * means[1]
     else:
@@ -64,6 +64,41 @@ def metric_variance(
         mu_N = mix * (lowest_N + highest_N) / 2 + (1 - mix) * mean_N
     spread_N = (of_negatives * (similarity_NM - mu_N[:, None]).square()).sum(1)
     return spread_N if reduction == "sum" else spread_N / floored(totals[1])
+
+
+def mined_variance(
+    similarity_NM: Float[Tensor, "N M"],
+    every_NM: Float[Tensor, "N M"],
+    kept_NM: Float[Tensor, "N M"],
+    *,
+    reduction: VarianceReduction,
+    itself: bool,
+) -> Float[Tensor, " N"]:
+    """How far mean and variance of what an anchor keeps are from those of its whole row.
+
+        |mean of all - mean of kept| + |spread of all - mean square about its mean of kept|
+
+    The spread of all is their sum of squares about their mean, in `reduction` `mean` their mean
+    square, with which both sides are of one kind. `itself` puts the anchor's similarity to itself,
+    1, among "all". A row that keeps nothing has a finite value of no meaning.
+
+    Args:
+        similarity_NM: cosines, shape (N, M).
+        every_NM: weights >= 0 of all pairs, shape (N, M).
+        kept_NM: weights >= 0 of the pairs kept, shape (N, M).
+        reduction: of the spread of all.
+        itself: see above.
+    """
+    own = float(itself)
+    total_N, total_kept_N = floored(every_NM.sum(1) + own), floored(kept_NM.sum(1))
+    mean_N = ((every_NM * similarity_NM).sum(1) + own) / total_N
+    mean_kept_N = (kept_NM * similarity_NM).sum(1) / total_kept_N
+    spread_N = (every_NM * (similarity_NM - mean_N[:, None]).square()).sum(1)
+    spread_N = spread_N + own * (1 - mean_N).square()
+    if reduction == "mean":
+        spread_N = spread_N / total_N
+    square_kept_N = (kept_NM * (similarity_NM - mean_kept_N[:, None]).square()).sum(1)
+    return (mean_N - mean_kept_N).abs() + (spread_N - square_kept_N / total_kept_N).abs()
 
 
 class ContrastiveBayesianLoss(PairLoss):
@@ -77,16 +112,17 @@ class ContrastiveBayesianLoss(PairLoss):
         sqrt:  sqrt(1 + A) + sqrt(1 + B)
         const: (1 + A / 4) + (1 + B / 4)
 
-    plus variance_weight times `metric_variance`; the mean is over all anchors. Anchors without a
-    pair kept add 0, their variance too.
+    plus variance_weight times the variance; the mean is over all anchors. Anchors without a pair
+    kept add 0, their variance too.
 
     With the authors' negative_mean 1 and negative_width 0.01 a negative of cosine 0.9 adds 5e-5 to
     B: nearly all push on negatives comes from the variance. Without it (variance_weight 0) nothing
     holds the classes apart.
 
     Formulas are the authors' code; the paper's equation of the variance is UNCONFIRMED. Its history
-    holds three: the newest (`means`), an earlier one (`extremes`), and one older than the paper's
-    name, left out, as is its switch to the 100 nearest negatives.
+    holds three: the newest (`means`) and an earlier one (`extremes`), see `metric_variance`; and
+    one older than the paper's name (`mined`), see `mined_variance`. The code's switch to the 100
+    nearest negatives is left out.
 
     Args:
         form: see above.
@@ -97,9 +133,9 @@ class ContrastiveBayesianLoss(PairLoss):
         epsilon: slack of the mining, >= 0, in units of the cosine.
         variance_weight: w, >= 0.
         mix: h, in [0, 1]; 0.1 in the code's defaults, 0.0 in its example.
-        centre: of the variance.
-        variance_reduction: `sum` over the negatives, the code's, which ties the weight to the size
-            of the batch (60 to 100 there); or `mean`.
+        variance: see above; `mined` has no use for `mix`.
+        variance_reduction: `sum` over the negatives (`mined`: over the row), the code's, which ties
+            the weight to the size of the batch (60 to 100 there); or `mean`.
         space: `cosine` only.
 
     Raises:
@@ -119,14 +155,14 @@ class ContrastiveBayesianLoss(PairLoss):
         epsilon: float = 0.1,
         variance_weight: float = 1.0,
         mix: float = 0.1,
-        centre: VarianceCentre = "means",
+        variance: MetricVariance = "means",
         variance_reduction: VarianceReduction = "sum",
         space: Space | None = None,
     ) -> None:
         super().__init__(space)
         for name, chosen, known in (
             ("form", form, BAYESIAN_FORMS),
-            ("centre", centre, VARIANCE_CENTRES),
+            ("variance", variance, METRIC_VARIANCES),
             ("variance_reduction", variance_reduction, VARIANCE_REDUCTIONS),
         ):
             require(chosen in known, name, f"one of {', '.join(known)}", chosen)
@@ -141,7 +177,7 @@ class ContrastiveBayesianLoss(PairLoss):
         self.positive_mean, self.positive_width = positive_mean, positive_width
         self.negative_mean, self.negative_width = negative_mean, negative_width
         self.variance_weight, self.mix = variance_weight, mix
-        self.centre, self.variance_reduction = centre, variance_reduction
+        self.variance, self.variance_reduction = variance, variance_reduction
 
     def on_dense(self, pairs: Pairs, selection: Selection) -> LossTerms:
         """The sum of the anchors' costs over their number; `n_active` counts the pairs kept."""
@@ -153,20 +189,35 @@ class ContrastiveBayesianLoss(PairLoss):
         push_NM = (similarity_NM - self.negative_mean) / self.negative_width
         cost_N = self._cost(weighted_logsumexp(pull_NM, weights[0]))
         cost_N = cost_N + self._cost(weighted_logsumexp(push_NM, weights[1]))
-        variance_N = metric_variance(
-            similarity_NM,
-            *selection,
-            mix=self.mix,
-            centre=self.centre,
-            reduction=self.variance_reduction,
-            itself=pairs.is_square,
-        )
+        variance_N = self._variance(pairs, selection, weights)
         counts_N = row_any(kept[0]) & row_any(kept[1])
         whole_N = cost_N + self.variance_weight * variance_N
         per_anchor_N = torch.where(counts_N, whole_N, 0.0) / len(whole_N)
         valid_N = row_any(chosen[0]) & row_any(chosen[1])
         n_active = kept[0].count_nonzero() + kept[1].count_nonzero()
         return LossTerms(per_anchor_N.sum(), per_anchor_N, valid_N, n_active)
+
+    def _variance(
+        self, pairs: Pairs, selection: Selection, kept: list[Tensor]
+    ) -> Float[Tensor, " N"]:
+        """What the constraint holds down, of every anchor."""
+        similarity_NM, reduction = pairs.cosine, self.variance_reduction
+        if self.variance != "mined":
+            return metric_variance(
+                similarity_NM,
+                *selection,
+                mix=self.mix,
+                about=self.variance,
+                reduction=reduction,
+                itself=pairs.is_square,
+            )
+        every_NM, kept_NM = (
+            as_float(first, similarity_NM.dtype) + as_float(second, similarity_NM.dtype)
+            for first, second in (selection, kept)
+        )
+        return mined_variance(
+            similarity_NM, every_NM, kept_NM, reduction=reduction, itself=pairs.is_square
+        )
 
     def _cost(self, logsum_N: Tensor) -> Tensor:
         """One side's cost from the log of its sum."""

@@ -10,10 +10,11 @@ from pydantic import Field
 from likeness.config import Spec
 from likeness.losses.base import Reduction
 from likeness.losses.centre import Between, CentreMode
-from likeness.losses.contrastive_bayesian import BayesianForm, VarianceCentre, VarianceReduction
+from likeness.losses.contrastive_bayesian import BayesianForm, MetricVariance, VarianceReduction
 from likeness.losses.margin import Boundary
 from likeness.losses.modality_triplets import KINDS, ModalityVariant, TripletKind
 from likeness.losses.multi_proxies_anchor import MPAGradient
+from likeness.losses.n_pair import NPairForm
 from likeness.losses.proxy_base import ProxyStart
 from likeness.losses.proxy_nca import ProxyNCAVariant
 from likeness.losses.self_paced import SelfPacedForm
@@ -275,6 +276,7 @@ class NPairSpec(Spec):
     """See `NPairLoss`."""
 
     name: Literal["n_pair"] = "n_pair"
+    form: NPairForm = "multi_class"
     norm_weight: float = Field(5e-4, ge=0)
     space: Literal["dot"] = "dot"
 
@@ -300,7 +302,7 @@ class ContrastiveBayesianSpec(Spec):
     epsilon: float = Field(0.1, ge=0)
     variance_weight: float = Field(1.0, ge=0)
     mix: float = Field(0.1, ge=0, le=1)
-    centre: VarianceCentre = "means"
+    variance: MetricVariance = "means"
     variance_reduction: VarianceReduction = "sum"
     space: Literal["cosine"] = "cosine"
 

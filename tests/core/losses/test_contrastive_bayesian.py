@@ -8,7 +8,7 @@ import torch
 from fixtures.free_points import move, normal, similarities
 from likeness.errors import UserError
 from likeness.losses import ContrastiveBayesianLoss, pair_weights
-from likeness.losses.contrastive_bayesian import metric_variance
+from likeness.losses.contrastive_bayesian import metric_variance, mined_variance
 from likeness.pairs import Pairs
 
 Y = torch.arange(12) % 4
@@ -21,12 +21,22 @@ def test_variance_by_hand() -> None:
     options = {"mix": 0.25, "itself": True}
     mu = 0.25 * 0.7 + 0.75 * 0.3
     expected = (0.1 - mu) ** 2 + (0.5 - mu) ** 2
-    found = metric_variance(s, *of, centre="means", reduction="sum", **options)
+    found = metric_variance(s, *of, about="means", reduction="sum", **options)
     assert found.item() == pytest.approx(expected)
     mu = 0.25 * (0.6 + 0.5) / 2 + 0.75 * (1 + 0.8 + 0.6 + 0.1 + 0.5) / 5
     expected = ((0.1 - mu) ** 2 + (0.5 - mu) ** 2) / 2
-    found = metric_variance(s, *of, centre="extremes", reduction="mean", **options)
+    found = metric_variance(s, *of, about="extremes", reduction="mean", **options)
     assert found.item() == pytest.approx(expected)
+
+
+def test_variance_of_the_mined_by_hand() -> None:
+    """A row of 1 (itself), 0.8, 0.6, 0.1 and 0.5, of which 0.6 and 0.5 are kept."""
+    s = torch.tensor([[0.8, 0.6, 0.1, 0.5]], dtype=torch.float64)
+    every, kept = torch.ones_like(s), torch.tensor([[0.0, 1.0, 0.0, 1.0]], dtype=torch.float64)
+    of_all = 0.16 + 0.04 + 0.0 + 0.25 + 0.01  # about 0.6
+    for reduction, spread in (("sum", of_all), ("mean", of_all / 5)):
+        found = mined_variance(s, every, kept, reduction=reduction, itself=True)
+        assert found.item() == pytest.approx(abs(0.6 - 0.55) + abs(spread - 0.0025))
 
 
 def test_an_anchor_that_keeps_nothing_pays_for_no_variance() -> None:
@@ -51,7 +61,7 @@ def test_the_authors_numbers_push_negatives_by_the_variance_alone() -> None:
     ("options", "message"),
     [
         ({"form": "exp"}, "form must be one of log, sqrt, const, got 'exp'"),
-        ({"centre": "mean"}, "centre must be one of means, extremes, got 'mean'"),
+        ({"variance": "mean"}, "variance must be one of means, extremes, mined, got 'mean'"),
         ({"variance_reduction": "max"}, "variance_reduction must be one of sum, mean"),
         ({"positive_mean": 2.0}, r"positive_mean must be in \[-1, 1\], got 2.0"),
         ({"negative_width": 0.0}, "negative_width must be > 0 and finite, got 0.0"),

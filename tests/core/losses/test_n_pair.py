@@ -62,6 +62,37 @@ def test_long_embeddings_do_not_overflow() -> None:
     assert torch.isfinite(x.grad).all()
 
 
+def test_against_one_other_class_both_forms_are_one() -> None:
+    """A single contest is a softmax of two."""
+    x, y = normal(2, 4), torch.arange(2)
+    pairs = Pairs(x, y, reference=normal(2, 4, seed=1), reference_labels=y, space="dot")
+    values = [NPairLoss(form=form).on_pairs(pairs).value for form in ("multi_class", "one_vs_one")]
+    torch.testing.assert_close(*values)
+
+
+def test_in_single_contests_a_negative_is_pushed_whatever_the_others_do() -> None:
+    """The softmax leaves it alone once another is far more similar."""
+    y = torch.arange(3)
+    anchor, others = torch.eye(3)[:1], torch.diag(torch.tensor([1.0, 1.0, 1.0]))
+    pushes = {}
+    for form in ("multi_class", "one_vs_one"):
+        for third in (0.0, 8.0):
+            reference = others.clone()
+            reference[2, 0] = third
+            reference.requires_grad_()
+            pairs = Pairs(anchor, y[:1], reference=reference, reference_labels=y, space="dot")
+            NPairLoss(form=form, norm_weight=0.0).on_pairs(pairs).value.backward()
+            pushes[form, third] = reference.grad[1, 0].item()
+    assert pushes["one_vs_one", 8.0] == pytest.approx(pushes["one_vs_one", 0.0])
+    assert pushes["multi_class", 8.0] < 0.01 * pushes["multi_class", 0.0]
+
+
+@pytest.mark.plain
+def test_the_form_is_checked() -> None:
+    with pytest.raises(UserError, match="form must be one of multi_class, one_vs_one, got 'ovo'"):
+        NPairLoss(form="ovo")
+
+
 def test_options_are_checked() -> None:
     with pytest.raises(UserError, match="norm_weight must be >= 0 and finite, got -1"):
         NPairLoss(norm_weight=-1.0)

@@ -19,7 +19,6 @@ from likeness.errors import UserError, require
 from likeness.losses import NPairLoss, TripletLoss
 from likeness.losses.base import zero_like
 from likeness.losses.n_pair import mean_squared_norms
-from likeness.losses.supcon import supervised_contrastive
 from likeness.losses.triplet import all_triplets
 from likeness.mining import class_balanced_triplets
 from likeness.models import Outputs
@@ -198,7 +197,7 @@ def tuple_loss(
         ).value
     gram_TM = (anchor_TD[:, None] * other_TMD).sum(2)
     own_TD = at_place(other_TMD, tuples.place_T)
-    cost = supervised_contrastive(gram_TM, positive_TM, negative_TM).value
+    cost = loss.on_products(gram_TM, positive_TM, negative_TM).value
     diagonal_TT = torch.diag(tuples.valid_T)
     return cost + loss.norm_weight * mean_squared_norms(anchor_TD, own_TD, diagonal_TT).sum()
 

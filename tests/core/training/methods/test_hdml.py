@@ -30,6 +30,8 @@ from likeness.training.methods.hdml import HDML
 from likeness.training.methods.specs import HDMLSpec
 
 SMALL = {"alpha": 1.0, "beta": 10.0, "label_factor": 10.0, "window": 2, "hidden": 16}
+ONE_VS_ONE = {"loss": {"name": "n_pair", "form": "one_vs_one"}}
+TERMS = {"n_pair": N_PAIR, "n_pair, one by one": ONE_VS_ONE, "triplet": TRIPLET}
 NEVER = 10**6  # steps: the running means stay where they are put
 
 
@@ -98,7 +100,7 @@ def test_made_negatives_are_harder_and_keep_their_label(term, factor):
 # --- the losses -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("term", [N_PAIR, TRIPLET], ids=["n_pair", "triplet"])
+@pytest.mark.parametrize("term", TERMS.values(), ids=TERMS)
 @pytest.mark.parametrize("mean", [1e6, 5.0])
 def test_the_metric_loss_moves_from_real_to_made(term, mean):
     chosen = method(term)
@@ -115,7 +117,7 @@ def test_the_metric_loss_moves_from_real_to_made(term, mean):
     assert not any(update.fresh_forward for update in (metric, generator, classifier))
 
 
-@pytest.mark.parametrize("term", [N_PAIR, TRIPLET], ids=["n_pair", "triplet"])
+@pytest.mark.parametrize("term", TERMS.values(), ids=TERMS)
 def test_losses_of_generator_and_classifier_in_loops(term):
     chosen = method(term).eval()  # batch norm as a constant map
     features, batch = Clusters().batch(2)
@@ -134,7 +136,7 @@ def test_losses_of_generator_and_classifier_in_loops(term):
             label = int(batch.labels[tuples.other_TM[row, column]])
             others.append(-said[count + row * tuples.other_TM.shape[1] + column, label])
     cost = torch.stack([*anchors, *others]).mean()
-    if term is N_PAIR:
+    if term is not TRIPLET:
         cost = torch.stack(anchors).mean() + torch.stack(others).mean()
     again = chosen.generator(chosen.embedder(features).embeddings["embedding"])
     expected = generator_cost(again, features, cost, label_share=0.5, label_factor=10.0)
@@ -156,7 +158,7 @@ def test_what_is_made_of_unmoved_embeddings_is_their_reconstruction():
 # --- who learns from what -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("term", [N_PAIR, TRIPLET], ids=["n_pair", "triplet"])
+@pytest.mark.parametrize("term", TERMS.values(), ids=TERMS)
 @pytest.mark.parametrize("chunk", [None, 5], ids=["whole", "chunks"])
 @pytest.mark.parametrize("group", ["main", "generator", "classifier"])
 def test_each_loss_moves_its_own_networks_by_its_own_slope(group, term, chunk):
@@ -264,7 +266,7 @@ def test_extra_networks_learn_by_adamw_at_rates_of_their_own():
 # --- edges ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("term", [N_PAIR, TRIPLET], ids=["n_pair", "triplet"])
+@pytest.mark.parametrize("term", TERMS.values(), ids=TERMS)
 @pytest.mark.parametrize(
     "labels", [[0, 0, 0, 0], [0, 1, 2, 3], [0, 0, 1, 2], [0, 1]], ids=["one", "alone", "few", "two"]
 )

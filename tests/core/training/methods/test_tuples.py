@@ -83,10 +83,11 @@ def test_batches_without_a_comparison_cost_nothing(build, labels):
     assert not slope.any()
 
 
-def test_on_what_is_not_moved_the_n_pair_loss_is_the_modules():
+@pytest.mark.parametrize("form", ["multi_class", "one_vs_one"])
+def test_on_what_is_not_moved_the_n_pair_loss_is_the_modules(form):
     """With the paper's batch, value and slope; the module agrees with pytorch-metric-learning."""
     labels = torch.tensor([2, 0, 1, 0, 2, 1])
-    loss, x = NPairLoss(norm_weight=0.3), normal(6, 4).requires_grad_()
+    loss, x = NPairLoss(form=form, norm_weight=0.3), normal(6, 4).requires_grad_()
     pairs = Pairs(x, labels, space="dot")
     whole = loss.on_pairs(pairs, n_pairs(pairs, Batch(labels))).value
     tuples = n_pair_tuples(pairs)
