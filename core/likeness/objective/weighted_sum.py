@@ -285,20 +285,21 @@ class Objective(nn.Module):
         outputs: Heads,
         batch: Batch,
     ) -> Pairs:
+        """What a term compares: its own memory's pairs, or those that all without one share."""
         space, views = term.loss.space, term.loss.allow_views
+        embeddings = head_of(outputs.embeddings, term.head, "embeddings")
+        labels = term.labels_of(batch)
+        if term.memory is not None:
+            return term.memory.pairs(
+                embeddings,
+                batch,
+                labels=labels,
+                space=space,
+                allow_views=views,
+                exclude_groups=self.exclude_groups,
+            )
         key = (term.head, space, term.labels, views)
         if key not in shared:
-            embeddings = head_of(outputs.embeddings, term.head, "embeddings")
-            labels = term.labels_of(batch)
-            if term.memory is not None:
-                return term.memory.pairs(
-                    embeddings,
-                    batch,
-                    labels=labels,
-                    space=space,
-                    allow_views=views,
-                    exclude_groups=self.exclude_groups,
-                )
             pairs = Pairs(embeddings, labels, ids=batch.ids, space=space, allow_views=views)
             if self.exclude_groups:
                 pairs = pairs.excluding_group(groups_of(batch))

@@ -152,9 +152,9 @@ def _apply(
         for parameter, gradient in zip(parameters, found, strict=True):
             parameter.grad = gradient
     norms: list[Tensor] = []
-    for parameters in moved:
+    for update, parameters in zip(updates, moved, strict=True):
         average_gradients(parameters, fabric)
-        norms.append(_clip(parameters, clip_norm))
+        norms.append(_clip(parameters, clip_norm, like=update.loss))
     for update, parameters in zip(updates, moved, strict=True):
         optimisers[update.group].step()
         for parameter in parameters:
@@ -172,8 +172,10 @@ def _trainable(optimiser: Optimizer) -> list[nn.Parameter]:
     ]
 
 
-def _clip(parameters: Sequence[nn.Parameter], max_norm: float | None) -> Tensor:
+def _clip(parameters: Sequence[nn.Parameter], max_norm: float | None, *, like: Tensor) -> Tensor:
     gradients = [item.grad for item in parameters if item.grad is not None]
+    if not gradients:  # of which torch puts the norm on the CPU
+        return torch.zeros((), device=like.device)
     norm = torch.nn.utils.get_total_norm(gradients)
     if max_norm is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)

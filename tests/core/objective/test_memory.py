@@ -194,8 +194,8 @@ def test_the_order_of_the_memory_does_not_matter() -> None:
 # --- in an objective ------------------------------------------------------------------------
 
 
-def objective_with(term: dict[str, object], **options: object) -> nn.Module:
-    spec = parse(ObjectiveSpec, {"terms": [term], "classification": None})
+def objective_with(*terms: dict[str, object], **options: object) -> nn.Module:
+    spec = parse(ObjectiveSpec, {"terms": list(terms), "classification": None})
     return build_objective(spec, num_classes=5, dims={"embedding": DIM}, **options)
 
 
@@ -209,6 +209,21 @@ def test_an_objective_remembers_after_the_step() -> None:
         objective.after_step(outputs, batch_of(ids))
     assert remembered(memory) == [1, 4, 2, 5]
     assert result.parts["supcon"].n_active == 2  # 2 and 5 met 1 and 4, not 0 and 3
+
+
+@pytest.mark.parametrize("first", ["plain", "remembering"])
+def test_a_term_with_memory_reads_it_beside_one_without(first: str) -> None:
+    """Batch against batch, and batch against memory, of one head in one space: two terms."""
+    plain = {"loss": {"name": "multi_similarity"}}
+    remembering = {"loss": {"name": "circle"}, "memory": {"size": 4}}
+    terms = [plain, remembering] if first == "plain" else [remembering, plain]
+    objective = objective_with(*terms)
+    for ids in ([0, 3], [1, 4], [2, 5]):
+        outputs = Outputs(rows_of(ids), {"embedding": rows_of(ids)}, {})
+        result = objective(outputs, batch_of(ids))
+        objective.after_step(outputs, batch_of(ids))
+    assert result.parts["multi_similarity"].n_active == 0  # no two of a class in one batch
+    assert result.parts["circle"].n_active > 0
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from likeness.models import Outputs
 from likeness.objective import Objective, ObjectiveResult, Part
 from likeness.training import Method, Update, build_fabric
 from likeness.training.forward import build_forward
+from likeness.training.methods.parts import resting
 from likeness.training.step import take_step
 
 LR = 0.1
@@ -70,13 +71,13 @@ class TwoNetworks(Method):
         return self.generator(forward().features_NF).features_NF
 
 
-def step(method, *, clip_norm=None, chunk=None):
+def step(method, *, images=X, clip_norm=None, chunk=None):
     optimisers = {
         name: torch.optim.SGD([p for module in modules for p in module.parameters()], lr=LR)
         for name, modules in method.groups().items()
     }
     fabric = build_fabric(accelerator="cpu")
-    forward = build_forward(method.embedder, X, fabric, chunk=chunk)
+    forward = build_forward(method.embedder, images, fabric, chunk=chunk)
     report = take_step(method, forward, BATCH, optimisers, fabric, epoch=0.0, clip_norm=clip_norm)
     assert all(parameter.grad is None for parameter in method.parameters())
     return report
@@ -94,6 +95,31 @@ def test_ordinary_step():
     assert report.loss.item() == pytest.approx(4 * SQUARES)
     assert report.grad_norm.item() == pytest.approx(gradient)
     assert report.parts["square"].n_active == 2
+
+
+class Resting(TwoNetworks):
+    """The generator rests."""
+
+    def __init__(self, embedder, objective):
+        super().__init__(embedder, objective, alternating=True)
+
+    def updates(self, forward, batch, epoch):
+        outputs = forward()
+        yield resting("generator", ("made",), outputs.features_NF)
+        yield Update(outputs.features_NF.square().mean(), "metric")
+
+
+def test_a_network_that_rests_stays_and_adds_nothing_to_the_norm():
+    method = Resting(OneWeight(2.0), SquareLoss())
+    report = step(method)
+    assert report.grad_norm.item() == pytest.approx(2 * 2.0 * SQUARES)
+    assert method.generator.weight.item() == 3.0
+
+
+def test_it_does_so_on_another_device_too():
+    """The norm of no gradients is on the device of the others (`meta` stands for an accelerator)."""
+    method = Resting(OneWeight(2.0), SquareLoss()).to("meta")
+    assert step(method, images=X.to("meta")).grad_norm.device.type == "meta"
 
 
 def test_the_objective_is_told_the_embeddings_of_the_step():

@@ -1,11 +1,14 @@
-"""Running means of a run's losses, kept on the device and saved with the method."""
+"""Running means of a run's losses, kept on the device and saved with the method.
+
+A batch in which there was nothing to measure says nothing: its value does not count.
+"""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from likeness.losses.base import SMALLEST_TOTAL
@@ -34,9 +37,9 @@ class WindowMean(nn.Module):
         self.register_buffer("count", torch.tensor(0))
 
     @torch.no_grad()
-    def update(self, found: Float[Tensor, ""]) -> None:
-        """One value more; no host read."""
-        total, count = self.total + found, self.count + 1
+    def update(self, found: Float[Tensor, ""], *, counts: Bool[Tensor, ""]) -> None:
+        """One value more, where it counts; no host read."""
+        total, count = self.total + torch.where(counts, found, 0.0), self.count + counts
         full = count == self.window
         self.value.copy_(torch.where(full, total / self.window, self.value))
         self.total.copy_(torch.where(full, 0.0, total))
@@ -61,10 +64,11 @@ class FadingMean(nn.Module):
         self.register_buffer("value", torch.tensor(torch.inf))
 
     @torch.no_grad()
-    def update(self, found: Float[Tensor, ""]) -> None:
-        """One value more; no host read."""
+    def update(self, found: Float[Tensor, ""], *, counts: Bool[Tensor, ""]) -> None:
+        """One value more, where it counts; no host read."""
         moved = self.momentum * self.value + (1 - self.momentum) * found
-        self.value.copy_(torch.where(self.value.isinf(), found, moved))
+        moved = torch.where(self.value.isinf(), found, moved)
+        self.value.copy_(torch.where(counts, moved, self.value))
 
 
 class RealShare(nn.Module):
@@ -87,14 +91,15 @@ class RealShare(nn.Module):
 
     @property
     def value(self) -> Float[Tensor, ""]:
-        """The share, in [0, 1], after one update or more."""
-        return torch.exp(-self.beta / self.mean.value.clamp_min(SMALLEST_TOTAL))  # never 0 / 0
+        """The share, in [0, 1]; 1 before the first value that counts."""
+        share = torch.exp(-self.beta / self.mean.value.clamp_min(SMALLEST_TOTAL))  # never 0 / 0
+        return torch.where(self.mean.value.isinf(), 1.0, share)
 
     @torch.no_grad()
-    def update(self, found: Float[Tensor, ""], *, fixed: bool) -> None:
+    def update(self, found: Float[Tensor, ""], *, fixed: bool, counts: Bool[Tensor, ""]) -> None:
         """One value of J_gen more; a beta that was not given stays from the first `fixed` on."""
-        self.mean.update(found)
+        self.mean.update(found, counts=counts)
         if self._follows:
-            half = math.log(2) * self.mean.value
+            half = math.log(2) * self.mean.value  # infinite as long as nothing counted
             stays = self.beta.isfinite() if fixed else torch.zeros_like(self.beta).bool()
             self.beta.copy_(torch.where(stays, self.beta, half))

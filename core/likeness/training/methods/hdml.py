@@ -156,8 +156,10 @@ class HDML(Method):
         known = F.cross_entropy(self.classifier(outputs.features_NF.detach()), batch.labels)
         yield Update(known, CLASSIFIER, parts=quiet_parts({"labels": known}))
         metric = parts[self.term_name].value
-        self.metric_mean.update(real_share * metric if self.spec.track_weighted else metric)
-        self.generator_mean.update(generator_loss.detach())
+        metric = real_share * metric if self.spec.track_weighted else metric
+        any_tuple = made.tuples.valid_T.any()
+        self.metric_mean.update(metric, counts=any_tuple)
+        self.generator_mean.update(generator_loss.detach(), counts=any_tuple)
 
     def make(self, outputs: Outputs, batch: Batch) -> Made:
         """Tuples of the batch with their negatives pulled, as features and as embeddings.

@@ -193,10 +193,12 @@ class TwoStageGeneration(Method):
     def make_pairs(self, seen: Seen) -> Float[Tensor, "T 2 F"]:
         """Stage 1: features of anchors and positives that lie farther apart."""
         anchor_TD, positive_TD, _ = seen.embeddings_T3D.unbind(1)
+        # As long as no pair was seen (inf) there is none to stretch.
+        usual = self.usual_distance.value.nan_to_num(posinf=0.0)
         apart = stretch_pairs(
             anchor_TD,
             positive_TD,
-            self.usual_distance.value,
+            usual,
             self.strength,
             most=self.spec.most_stretch,
         )
@@ -236,7 +238,7 @@ class TwoStageGeneration(Method):
         of_pairs = self._pair_loss(pair_T2F, seen)
         of_negatives = self._negative_loss(pair_T2F.detach(), seen)
         loss = of_pairs + of_negatives
-        self.real_share.update(loss.detach(), fixed=phase == "joint")
+        self.real_share.update(loss.detach(), fixed=phase == "joint", counts=seen.valid_T.any())
         parts = quiet_parts({"pairs": of_pairs, "negatives": of_negatives})
         return Update(loss, GENERATORS, fresh_forward=True, parts=parts)
 
@@ -280,7 +282,7 @@ class TwoStageGeneration(Method):
             recycled = tuple_loss(self.loss, made_T3D[:, 0], made_T3D[:, 1:], seen.tuples)
             weight, share = weight_at(self.term.weight, epoch), self.real_share.value
             loss = share * real + (1 - share) * weight * recycled
-        self.metric_mean.update(parts[self.term_name].value)
+        self.metric_mean.update(parts[self.term_name].value, counts=seen.valid_T.any())
         synthetic = Part(recycled.detach(), seen.valid_T.count_nonzero())
         return Update(loss, MAIN, parts={**parts, "synthetic": synthetic})
 
@@ -297,4 +299,5 @@ class TwoStageGeneration(Method):
     @torch.no_grad()
     def _note_distance(self, seen: Seen) -> None:
         way_TD = seen.embeddings_T3D[:, 0] - seen.embeddings_T3D[:, 1]
-        self.usual_distance.update(mean_over(torch.linalg.vector_norm(way_TD, dim=1), seen.valid_T))
+        mean = mean_over(torch.linalg.vector_norm(way_TD, dim=1), seen.valid_T)
+        self.usual_distance.update(mean, counts=seen.valid_T.any())

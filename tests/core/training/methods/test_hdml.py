@@ -289,6 +289,16 @@ def test_odd_batches(term, labels, kind):
     assert all(item.isfinite().all() for item in chosen.parameters())
 
 
+def test_a_batch_without_a_tuple_does_not_pull_the_next_ones():
+    """Two such batches fill the window; a mean loss of 0 would pull negatives all the way."""
+    chosen = method()
+    alone = Batch(torch.arange(4), ids=torch.arange(4), generator=torch.Generator().manual_seed(0))
+    for _ in range(2):
+        one_step(chosen, optimisers_of(chosen), torch.randn(4, FEATURES), alone)
+    for mean in (chosen.metric_mean, chosen.generator_mean):
+        assert float(mean.value) == 1e6
+
+
 def test_the_order_of_the_batch_does_not_matter():
     """But for who is the anchor of an N-pair: whole classes change places."""
     chosen = with_share_left(0.5)

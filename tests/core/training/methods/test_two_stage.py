@@ -228,7 +228,7 @@ def test_losses_of_the_other_networks_in_loops(space, squared):
     weights = {"adversarial_weight": 0.5, "label_weight": 2, "reconstruction_weight": 3}
     chosen = method(term, **weights, keep_weight=4, reverse_weight=1.5).eval()
     features, batch = Clusters().batch(3)
-    chosen.metric_mean.update(torch.tensor(9.0))
+    chosen.metric_mean.update(torch.tensor(9.0), counts=torch.tensor(True))
     updates = list(chosen.updates(lambda: chosen.embedder(features), drawn(batch), GENERATORS))
     chosen.metric_mean.value.fill_(9.0)  # as it was
     with torch.no_grad():
@@ -324,6 +324,24 @@ def test_odd_batches(labels, kind):
         assert report.loss.isfinite()
         assert report.grad_norm.isfinite()
     assert all(item.isfinite().all() for item in chosen.parameters())
+
+
+def test_a_batch_without_a_triplet_says_nothing_of_distances_and_losses():
+    chosen = method()
+    optimisers = optimisers_of(chosen)
+    alone = Batch(torch.arange(4), ids=torch.arange(4), generator=torch.Generator().manual_seed(0))
+    means = (chosen.metric_mean, chosen.usual_distance, chosen.real_share.mean)
+    for epoch in (METRIC, GENERATORS, JOINT):
+        report = one_step(chosen, optimisers, torch.randn(4, FEATURES), alone, epoch=epoch)
+        assert report.loss.isfinite()
+    assert all(math.isinf(mean.value) for mean in means)
+    for _ in range(3):
+        features, batch = Clusters().batch(3)
+        one_step(chosen, optimisers, features, drawn(batch), epoch=JOINT)
+    before = [float(mean.value) for mean in means]
+    assert all(math.isfinite(value) for value in before)
+    one_step(chosen, optimisers, torch.randn(4, FEATURES), alone, epoch=JOINT)
+    assert [float(mean.value) for mean in means] == before
 
 
 def test_a_miners_triplets_are_taken_as_they_are():
