@@ -67,7 +67,7 @@ TRIED: dict[str, tuple[str, tuple[float, float]]] = {
     "intra_class": ("objective.synthesis.strength", (0.8, 0.4)),
     "densely_anchored": ("objective.synthesis.beta", (0.01, 0.1)),
     "hdml": ("method.alpha", (90.0, 7.0)),
-    "two_stage": ("method.alpha", (7.0, 2.0)),
+    "two_stage": ("method.alpha", (0.1, 0.3)),
     "alternating_projections": ("method.weight", (0.0002, 0.002)),
 }
 TRIALS = [(rate, value) for rate in RATES for value in (0, 1)]  # of each arm, in this order

@@ -44,7 +44,8 @@ class TwoStageSpec(Spec):
     """See `TwoStageGeneration`.
 
     Attributes:
-        alpha: gamma = 1 - exp(-alpha / J_avg), > 0.
+        alpha: gamma = 1 - exp(-alpha / J_avg), > 0; 0.1 is half the usual margin of unit rows, whose
+            loss starts above it and falls below: see `docs/methods.md`.
         beta: real triplets count exp(-beta / J_gen), > 0; null: as much as makes real and made ones
             count alike at the J_gen with which the joint phase begins.
         most_stretch: a pair is pulled apart by this factor at most, >= 1.
@@ -62,7 +63,7 @@ class TwoStageSpec(Spec):
     """
 
     name: Literal["two_stage"] = "two_stage"
-    alpha: float = Field(default=7.0, gt=0)
+    alpha: float = Field(default=0.1, gt=0)
     beta: float | None = Field(default=None, gt=0)
     most_stretch: float = Field(default=3.0, ge=1)
     adversarial_weight: float = Field(default=1.0, ge=0)

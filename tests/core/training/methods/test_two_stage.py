@@ -288,6 +288,24 @@ def test_a_large_loss_stretches_nothing_and_a_small_one_all_the_way():
         assert float(chosen.strength) == pytest.approx(expected, rel=1e-2)
 
 
+def test_by_default_gamma_grows_with_training_on_unit_rows():
+    """With HDML's alpha of 7, made for another scale of the loss, it is 1 from the first step."""
+    strengths = {}
+    for alpha in (TwoStageSpec().alpha, 7.0):
+        chosen = method({"loss": {"name": "triplet", "space": "cosine"}}, alpha=alpha)
+        generator = torch.Generator().manual_seed(0)
+        features = torch.randn(16, FEATURES, generator=generator)  # nothing to go by
+        batch = Batch(torch.arange(4).repeat(4), ids=torch.arange(16), generator=generator)
+        list(chosen.updates(lambda c=chosen, x=features: c.embedder(x), batch, METRIC))
+        first = float(chosen.strength)
+        chosen.metric_mean.value.fill_(0.02)  # hardly a hinge is open
+        strengths[alpha] = (first, float(chosen.strength))
+    first, last = strengths.pop(TwoStageSpec().alpha)
+    assert first < 0.8
+    assert last > 0.95
+    assert strengths[7.0][0] > 0.9999
+
+
 def test_what_runs_along_is_of_real_triplets():
     chosen = method()
     data, losses, distances = Clusters(), [], []
