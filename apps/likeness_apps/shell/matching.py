@@ -125,6 +125,33 @@ def strangers_only(manifest: Manifest, bundle: Bundle, rule: str) -> Callable[[i
     return wanted
 
 
+def require_apart(name: str, bundle: Bundle, table: pd.DataFrame) -> None:
+    """Refuse a model to learn from whose training images are validation or test images here.
+
+    What it knows of them would be in the figures, and in the choice of the epoch. (Of the models
+    that it came from itself nothing is known here but their names.)
+
+    Args:
+        name: what the model is to the run, for the message: `start` or `teacher`.
+        bundle: the model.
+        table: the run's rows with `sha256`, `split` and `path`.
+
+    Raises:
+        UserError: with their number and the first of them.
+    """
+    saved = bundle.splits
+    trained = set(saved["sha256"][saved["split"] == "train"]) - {""}
+    held_out = table[table["split"].isin(["val", "test"])]
+    found = held_out["path"][held_out["sha256"].isin(trained)]
+    if len(found):
+        raise UserError(
+            f"{name} must be a model that was not trained on validation or test images of this run "
+            f"(the same seed and shares divide the same data alike; a table with a column split "
+            f"says who is where), got {bundle.model_id}, trained on {len(found)} of "
+            f"{len(held_out)}, the first {found.iloc[0]}"
+        )
+
+
 def select_rows(
     manifest: Manifest, bundle: Bundle, split: str, hashes: Iterable[str], *, quiet: bool
 ) -> tuple[pd.DataFrame, str]:

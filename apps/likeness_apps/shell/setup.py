@@ -25,6 +25,7 @@ from likeness.training.start import Start, load_start, take_weights
 from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.data import Prepared
 from likeness_apps.shell.domain import Distributions
+from likeness_apps.shell.matching import require_apart
 from likeness_apps.shell.teacher import Teacher
 
 GIB = 2**30
@@ -109,6 +110,8 @@ def set_up(
         UserError: if parts do not fit each other or the data, or there is no model to start from.
     """
     start = None if spec.start is None else load_start(spec.start, spec.model)
+    if start is not None:
+        require_apart("start", start.bundle, prepared.splits)
     torch.manual_seed(spec.seed)
     labels, targets = prepared.labels, prepared.targets("train")
     said_NC = _said(spec, prepared, distributions)

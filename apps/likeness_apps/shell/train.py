@@ -29,6 +29,7 @@ from likeness_apps.shell.data import Prepared
 from likeness_apps.shell.domain import Aim, Domain
 from likeness_apps.shell.inspect import write_findings
 from likeness_apps.shell.labelled import Labelled
+from likeness_apps.shell.matching import require_apart
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.screening import screened
 from likeness_apps.shell.setup import Setup, set_up
@@ -86,6 +87,8 @@ def train(
     aim = Labelled() if domain.aim is None else domain.aim()
     aim.require_fit(domain, spec, manifest)
     prepared = aim.prepare(domain, manifest, spec, quiet=quiet)
+    if source is not None:
+        require_apart("teacher", source.bundle, prepared.splits)
     spec = adapt(spec, prepared, raw=raw, config=config, changes=changes, quiet=quiet)
     _show_start(prepared, spec, quiet=quiet)
     setup = set_up(spec, prepared, quiet=quiet, distributions=domain.distributions)

@@ -132,12 +132,19 @@ def test_licences_join_and_an_unknown_one_makes_the_whole_unknown(scenes, cosine
 
 
 def test_training_goes_on_from_it(scenes, grown, tmp_path):
-    """The imprinted row is where the class layer begins."""
+    """The imprinted row is where the class layer begins; a table says who was trained on."""
     data = shutil.copytree(scenes / "known", tmp_path / "all")
     shutil.copytree(scenes / "new" / NEW, data / NEW)
     out = tmp_path / "fine"
     options = changes(*SMALL, f"start={grown}", COSINE, "epochs=1", "optimiser.lr=1e-9")
-    ended = likeness("train", data, "--out", out, "--config", "smoke", *options)
+    refused = likeness("train", data, "--out", out, "--config", "smoke", *options)
+    assert_refused(refused, "was not trained on validation or test images of this run", left=out)
+    known = load_bundle(grown).splits.query("label != @NEW")[["path", "label", "split"]]
+    split_of = {number: "val" if number % 2 else "test" for number in range(SHOTS, 12)}
+    others = [(f"{NEW}/{number}.png", NEW, split_of.get(number, "train")) for number in range(12)]
+    table = pd.concat([known, pd.DataFrame(others, columns=known.columns)])
+    table.to_csv(data / "all.csv", index=False)
+    ended = likeness("train", data / "all.csv", "--out", out, "--config", "smoke", *options)
     assert ended.code == 0, ended.err
     assert f"starts from the model {load_bundle(grown).model_id}" in ended.out
     assert "at random" not in ended.out

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fixtures.front_door import SMALL
+from fixtures.front_door import SMALL, last_of
 from fixtures.scenes import save, texture
 from likeness.bundle import load_bundle
 from likeness.config import parse
@@ -50,11 +50,11 @@ def mixed(tmp_path_factory):
 
 
 def run(out: Path, data: Path, *changes: str, domain=VOTED) -> Path:
-    return train(domain, data, out, config="smoke", changes=[*QUICK, *changes], quiet=True)
+    return train(domain, data, out, config="smoke", changes=last_of(*QUICK, *changes), quiet=True)
 
 
 def setup_of(data: Path, *changes: str, domain=VOTED):
-    raw = configs.load(domain.folder, "smoke", [*QUICK, *changes])
+    raw = configs.load(domain.folder, "smoke", last_of(*QUICK, *changes))
     spec = parse(RunSpec, raw)
     prepared = prepare(domain, data, spec.data, seed=spec.seed, quiet=True)
     bands = spec.model.model_copy(update={"bands": raw["model"].get("bands", prepared.bands)})
@@ -131,7 +131,7 @@ def test_a_set_without_votes_is_refused_before_anything_is_written(
 
 def test_a_run_starts_from_another(mixed, soft_run, tmp_path):
     known = load_bundle(soft_run)
-    setup = setup_of(mixed, *GREY, f"start={soft_run}", "seed=3")
+    setup = setup_of(mixed, *GREY, f"start={soft_run}")
     expected = known.embedder.state_dict()
     for name, tensor in setup.embedder.state_dict().items():
         assert torch.equal(tensor, expected[name]), name
@@ -141,6 +141,22 @@ def test_a_run_starts_from_another(mixed, soft_run, tmp_path):
     provenance = load_bundle(out).provenance
     assert provenance["started_from"] == known.model_id
     assert provenance["layout"] == setup.prepared.manifest.layout
+
+
+def test_a_start_that_knows_the_test_images_is_refused(mixed, soft_run, tmp_path):
+    """Another seed divides the same images otherwise: some were trained on before."""
+    trained = load_bundle(soft_run).splits.query("split == 'train'")["sha256"]
+    ours = setup_of(mixed, *GREY, "seed=3").prepared.splits
+    known = ours[ours["sha256"].isin(trained) & (ours["split"] != "train")]
+    held_out = (ours["split"] != "train").sum()
+    assert 0 < len(known) < held_out
+    with pytest.raises(UserError) as caught:
+        run(tmp_path / "run", mixed, *GREY, f"start={soft_run}", "seed=3")
+    assert "start must be a model that was not trained on validation or test" in str(caught.value)
+    assert f"trained on {len(known)} of {held_out}, the first {known['path'].iloc[0]}" in str(
+        caught.value
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_start_that_does_not_fit_leaves_nothing(mixed, soft_run, tmp_path):
