@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from likeness.bundle import Bundle, load_bundle
+from likeness.bundle import Bundle
 from likeness.data.manifest import Manifest
 from likeness.errors import UserError, require
 from likeness.files import atomic_path, sha256_file
@@ -30,6 +30,7 @@ from likeness_apps.person_reid.scoring import score_tracklets
 from likeness_apps.person_reid.tracklet_table import require_rankable, tracklet_table
 from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.members import own_bundle
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.results import provenance_of
 
@@ -79,7 +80,7 @@ def evaluate(
     """
     require_new(out)
     chosen = protocol_named(protocol)
-    bundle = load_bundle(model)
+    bundle = own_bundle(domain, model)
     kinds = require_kinds(re_rank, bundle.space)
     manifest = _as_trained(domain.recognise(data), bundle)
     rows = frames_to_measure(manifest, bundle)

@@ -40,7 +40,7 @@ from likeness_apps.person_reid.scoring import score_tracklets
 from likeness_apps.person_reid.tracklet_table import sets_of, tracklet_table
 from likeness_apps.shell.console import figure, show_table
 from likeness_apps.shell.data import Prepared
-from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.domain import APPLICATION, Domain
 from likeness_apps.shell.finish import answer, require_finite
 from likeness_apps.shell.generated import TERMS, is_generated
 from likeness_apps.shell.setup import Setup
@@ -186,7 +186,7 @@ def _save(domain: Domain, out: Path, setup: Setup, metrics: dict[str, Any]) -> d
         preprocessing=setup.preprocessing,
         splits=setup.prepared.splits,
         metrics=metrics,
-        provenance=provenance | setup.origin,
+        provenance=provenance | setup.origin | {APPLICATION: domain.name},
         card=render_card(_card(domain, setup, licence, metrics["open_set"]), metrics),
     )
     return {"model_id": model_id, "data_licence": licence, "provenance": provenance}

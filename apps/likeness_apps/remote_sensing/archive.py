@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from likeness.bundle import Bundle, load_bundle
+from likeness.bundle import Bundle
 from likeness.data.manifest import Manifest
 from likeness.errors import UserError, require
 from likeness.files import sha256_file
@@ -46,6 +46,7 @@ from likeness_apps.shell import search as shell
 from likeness_apps.shell.answers import Asked, Query, deliver, require_outputs
 from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.members import own_bundle
 from likeness_apps.shell.report.data import Picture
 
 
@@ -110,7 +111,7 @@ def index_chips(
     """
     cut = Cut(chip, chip if stride is None else stride, min_valid)
     shell.require_index_or_new(out)
-    bundle = load_bundle(model)
+    bundle = own_bundle(domain, model)
     predictor = Predictor(bundle, batch_size=batch_size, columns="embed", device=device)
     manifest = shell.archive_of(domain, data)
     parts = out.with_name(f"{out.name}.parts")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from likeness_apps.shell.report.tables import Figure
     from likeness_apps.shell.setup import Setup
 
+APPLICATION = "application"  # under which a model's provenance names the one that trained it
+
 
 @dataclass(frozen=True)
 class Share:

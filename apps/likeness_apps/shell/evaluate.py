@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from likeness.bundle import Bundle, load_bundle
+from likeness.bundle import Bundle
 from likeness.data.manifest import SPLITS, Manifest
 from likeness.errors import require
 from likeness.inference.blocks import Block
@@ -32,6 +32,7 @@ from likeness_apps.shell.domain import Coarser, Domain
 from likeness_apps.shell.matching import select_rows, strangers_only, wanted_rows
 from likeness_apps.shell.measure import Answers, Measured, with_field
 from likeness_apps.shell.members import (
+    own_bundle,
     predictor_of,
     require_unseen,
     stated_models,
@@ -99,7 +100,7 @@ def evaluate(
     """
     require(split in (*SPLITS, "all"), "split", f"one of {', '.join(SPLITS)}, all", split)
     require_new(out)
-    bundle, *others = (load_bundle(one) for one in (model, *also))
+    bundle, *others = (own_bundle(domain, one) for one in (model, *also))
     own = bundle.splits[bundle.splits["split"] == split]
     require_unseen(others, split, own["sha256"], own["path"])
     terms = terms_of(domain, bundle, protocol)

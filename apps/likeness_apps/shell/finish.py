@@ -30,7 +30,7 @@ from likeness.provenance import collect_provenance
 from likeness.scope_record import ScopeRecord
 from likeness.subclasses import SubclassRecord
 from likeness.training.loop import FitResult
-from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.domain import APPLICATION, Domain
 from likeness_apps.shell.generated import TERMS, is_generated
 from likeness_apps.shell.measure import Answers
 from likeness_apps.shell.protocols import stated_split
@@ -184,7 +184,7 @@ def finish(
         preprocessing=setup.preprocessing,
         splits=setup.prepared.splits,
         metrics=metrics,
-        provenance=provenance | setup.origin,
+        provenance=provenance | setup.origin | {APPLICATION: domain.name},
         card=render_card(_card(domain, setup, licence, reads.point.text), metrics),
         centres_CD=None if reads.centres_CD is None else torch.from_numpy(reads.centres_CD),
         gallery=_gallery(setup, known),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from likeness.bundle import Bundle, load_bundle, save_bundle
+from likeness.bundle import Bundle, save_bundle
 from likeness.card import section_of, with_sections
 from likeness.data.manifest import split_name
 from likeness.data.tables import TABLE_SUFFIXES, load_frame
@@ -25,12 +25,13 @@ from likeness.inference.predictor import Predictor
 from likeness.inference.sources import open_source
 from likeness.provenance import collect_provenance, hash_table
 from likeness_apps.shell.console import progress, say
-from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.domain import APPLICATION, Domain
 from likeness_apps.shell.generated import TERMS, is_generated
+from likeness_apps.shell.members import own_bundle
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.screening import screened
 
-KEPT_ORIGINS = ("layout", "started_from", "distilled_from")
+KEPT_ORIGINS = (APPLICATION, "layout", "started_from", "distilled_from")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ def imprint(
             the model's own splits.
     """
     require_new(out, "a new directory")
-    bundle = load_bundle(model)
+    bundle = own_bundle(domain, model)
     require_room(bundle, label)
     predictor = Predictor(bundle, columns="embed", views=tta, batch_size=batch_size, device=device)
     examples = _examples(domain, predictor, bundle, images, label, licence, quiet=quiet)
@@ -253,6 +254,11 @@ def _tell(
     domain: Domain, old: Bundle, new: Bundle, out: Path, label: str, images: int, *, quiet: bool
 ) -> None:
     say(f"{out}: {len(old.classes)} classes and {label!r}, from {images} images", quiet=quiet)
+    alike = [name for name in old.classes if name.lower() == label.lower()]
+    if alike:
+        say(f"{label!r} differs from the known class {alike[0]!r} by case only", quiet=quiet)
+    if images == 1:
+        say("One image is thin: what is special to it now counts as the class", quiet=quiet)
     vectors = new.metrics[ADDED][-1]["vectors"]
     if vectors == "none" and old.embedder.num_classes:
         say("The class layer does not read the embedding: dropped for class centres", quiet=quiet)

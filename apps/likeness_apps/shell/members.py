@@ -8,13 +8,30 @@ from typing import Any, cast
 
 import pandas as pd
 
-from likeness.bundle import Bundle
+from likeness.bundle import Bundle, load_bundle
 from likeness.errors import require
 from likeness.inference.averaging import VIEWS, Views
 from likeness.inference.blocks import Block
 from likeness.inference.ensemble import Ensemble
 from likeness.inference.predictor import Predictor
 from likeness.inference.scope import Scope
+from likeness_apps.shell.domain import APPLICATION, Domain
+
+
+def own_bundle(domain: Domain, model: Path) -> Bundle:
+    """Read a model of this application, to answer or to be measured here.
+
+    Another application's has other limits, readings and protocols; its model can be a start or a
+    teacher. A model that does not say where it was trained is taken.
+
+    Raises:
+        UserError: as `load_bundle`, or naming the application that the model is of.
+    """
+    bundle = load_bundle(model)
+    made_by = bundle.provenance.get(APPLICATION, domain.name)
+    rule = f"one of likeness {domain.name}"
+    require(made_by == domain.name, "model", rule, f"{model}, which likeness {made_by} trained")
+    return bundle
 
 
 def predictor_of(

@@ -11,7 +11,7 @@ from likeness.inference.predictor import Predictor
 from likeness.inference.shards import Written
 from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.domain import Domain
-from likeness_apps.shell.members import predictor_of
+from likeness_apps.shell.members import own_bundle, predictor_of
 from likeness_apps.shell.screening import screened
 
 
@@ -42,7 +42,8 @@ def predict(
         facts: more metadata of the table.
         quiet: no progress.
     """
-    predictor = predictor_of([model, *also], batch_size=batch_size, device=device, tta=tta)
+    models = [own_bundle(domain, one) for one in (model, *also)]
+    predictor = predictor_of(models, batch_size=batch_size, device=device, tta=tta)
     return _write(domain, shards.predict, predictor, source, out, facts=facts, quiet=quiet)
 
 
@@ -57,7 +58,8 @@ def embed(
     quiet: bool = False,
 ) -> int:
     """Write the embedding of every image; returns the exit code (0 if any row is ok)."""
-    predictor = Predictor(model, batch_size=batch_size, device=device, columns="embed")
+    bundle = own_bundle(domain, model)
+    predictor = Predictor(bundle, batch_size=batch_size, device=device, columns="embed")
     return _write(domain, shards.embed, predictor, source, out, quiet=quiet)
 
 

@@ -33,6 +33,7 @@ from likeness_apps.shell.answers import Asked, Query, deliver, require_outputs
 from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.matching import content_hashes, split_of
+from likeness_apps.shell.members import own_bundle
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.report.data import Picture
 from likeness_apps.shell.results import thumbnail, thumbnail_of
@@ -72,7 +73,7 @@ def index(
         UserError: if no image can be read or `out` holds something else.
     """
     require_index_or_new(out)
-    bundle = load_bundle(model)
+    bundle = own_bundle(domain, model)
     predictor = Predictor(bundle, batch_size=batch_size, columns="embed", device=device)
     manifest = archive_of(domain, screened(domain, data, quiet=quiet))
     paths = manifest.table["path"].tolist()

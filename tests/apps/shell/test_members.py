@@ -189,3 +189,31 @@ def test_only_training_images_of_the_other_models_count():
     with pytest.raises(UserError, match="got 'm1, trained on 1 of them, the first a'"):
         require_unseen(others, "test", ["bb", "aa"], ["b", "a"])
     require_unseen(others, "all", ["aa"], ["a"])  # whoever asks for all knows what is in it
+
+
+@pytest.mark.parametrize(
+    ("application", "words"),
+    [
+        ("skin-lesion", ("predict", "MODEL", "DATA", "--out", "OUT/rows.csv")),
+        ("skin-lesion", ("embed", "MODEL", "DATA", "--out", "OUT/rows.parquet")),
+        ("skin-lesion", ("explain", "MODEL", "DATA", "--out", "OUT/why")),
+        ("skin-lesion", ("imprint", "MODEL", "DATA", "--label", "new", "--out", "OUT/new")),
+        ("facial-expression", ("evaluate", "MODEL", "DATA", "--out", "OUT/figures")),
+        (
+            "facial-expression",
+            ("predict", "MODEL", "DATA", "--faces", "find", "--out", "OUT/f.csv"),
+        ),
+        ("facial-expression", ("index", "MODEL", "DATA", "--out", "OUT/index")),
+        ("facial-expression", ("video", "MODEL", "DATA", "--out", "OUT/talk.parquet")),
+    ],
+)
+def test_a_model_of_another_application_does_not_answer(application, words, runs, mixed, tmp_path):
+    names = {"MODEL": str(runs["one"]), "DATA": str(mixed)}
+    words = [names.get(word, word.replace("OUT", str(tmp_path))) for word in words]
+    ended = likeness(*words, application=application)
+    assert_refused(
+        ended,
+        f"model must be one of likeness {application}",
+        "which likeness remote-sensing trained",
+    )
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "in"]

@@ -74,13 +74,14 @@ def predict(
     """
     from likeness.errors import require
     from likeness_apps.facial_expression.faces.rows import MEANING
-    from likeness_apps.shell.members import predictor_of
+    from likeness_apps.shell.members import own_bundle, predictor_of
     from likeness_apps.shell.predict import predict as shared
 
     require(faces in ("given", "find"), "faces", "given or find", faces)
     domain, models = domain_of(context), [model, *(also or [])]
     if faces == "find":
-        predictor = predictor_of(models, batch_size=batch_size, device=device, tta=tta)
+        members = [own_bundle(domain, one) for one in models]
+        predictor = predictor_of(members, batch_size=batch_size, device=device, tta=tta)
         chosen = _Chosen(min_face, margin, grey)
         raise typer.Exit(_find(domain, predictor, source, out, chosen, quiet=quiet))
     rule = "find where --min-face, --margin, --grey or --colour is given"

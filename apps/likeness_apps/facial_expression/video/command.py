@@ -39,12 +39,13 @@ def video(
 
     Example: likeness APP video runs/first talk.mp4 --out talk.parquet --plot talk.png
     """
+    from likeness_apps.facial_expression.domain import DOMAIN
     from likeness_apps.facial_expression.faces.cascade import CascadeDetector
     from likeness_apps.facial_expression.video.run import SHARE, predict_video
     from likeness_apps.shell.console import progress, say
-    from likeness_apps.shell.members import predictor_of
+    from likeness_apps.shell.members import own_bundle, predictor_of
 
-    models = [model, *(also or [])]
+    models = [own_bundle(DOMAIN, one) for one in (model, *(also or []))]
     predictor = predictor_of(models, batch_size=batch_size, device=device, tta=tta)
     with progress("looking", quiet=quiet) as advance:
         watched = predict_video(

@@ -27,6 +27,7 @@ from likeness_apps.person_reid.archive.statements import Statements, now, stated
 from likeness_apps.person_reid.embedding import ERROR, EmbeddedTracklets, embed_tracklets
 from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.members import own_bundle
 
 BIOMETRIC = "biometric data of people: remove this file when its retention has ended"
 SUFFIXES = (".parquet", ".npy")
@@ -74,7 +75,8 @@ def embed(
     """
     statements = stated(purpose, legal_basis, retention)
     require_free(out)
-    predictor = Predictor(model, batch_size=batch_size, columns="embed", device=device)
+    bundle = own_bundle(domain, model)
+    predictor = Predictor(bundle, batch_size=batch_size, columns="embed", device=device)
     manifest = _part(people_in(domain, data), split)
     found = embed_tracklets(predictor, manifest.table, manifest.root, how=frames, quiet=quiet)
     rows = _rows(found, manifest).assign(model_id=predictor.model_id)

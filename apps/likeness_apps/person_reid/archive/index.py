@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from likeness.bundle import load_bundle
 from likeness.inference.predictor import Predictor
 from likeness_apps.person_reid.archive.embedding import embed_people
 from likeness_apps.person_reid.archive.inputs import people_in
@@ -13,6 +12,7 @@ from likeness_apps.person_reid.archive.statements import stated
 from likeness_apps.person_reid.archive.store import require_archive_or_new, write_archive
 from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.members import own_bundle
 
 _TOLD = 5  # tracklets without a usable frame are named up to this number
 
@@ -51,7 +51,7 @@ def index(
     """
     statements = stated(purpose, legal_basis, retention)
     require_archive_or_new(out)
-    bundle = load_bundle(model)
+    bundle = own_bundle(domain, model)
     predictor = Predictor(bundle, batch_size=batch_size, columns="embed", device=device)
     people = embed_people(predictor, people_in(domain, data), name="data", quiet=quiet)
     write_archive(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from likeness.bundle import Bundle, load_bundle
+from likeness.bundle import Bundle
 from likeness.errors import require
 from likeness.files import atomic_path, sha256_file, write_json
 from likeness.inference.predictor import Predictor
@@ -41,6 +41,7 @@ from likeness_apps.person_reid.archive.store import is_archive, open_archive
 from likeness_apps.shell.answers import require_outputs
 from likeness_apps.shell.console import say
 from likeness_apps.shell.domain import Domain
+from likeness_apps.shell.members import own_bundle
 from likeness_apps.shell.results import provenance_of
 
 _BLOCK = 4096  # queries whose rows are written together
@@ -95,7 +96,7 @@ def match(
     require_outputs(None, sheet)
     require_prior(prior)
     require(out.suffix == ".csv" and not out.exists(), "out", "a new .csv file", str(out))
-    bundle = load_bundle(model)
+    bundle = own_bundle(domain, model)
     verdicts = verdicts_of(bundle, false_accept_rate)
     predictor = Predictor(bundle, batch_size=batch_size, columns="embed", device=device)
     asked = query_in(domain, query, quiet=quiet)

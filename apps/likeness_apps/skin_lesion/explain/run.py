@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from likeness.bundle import Bundle, load_bundle
+from likeness.bundle import Bundle
 from likeness.data.decode import DecodeError
 from likeness.data.listing import images_in
 from likeness.data.masked import View, view_of
@@ -31,6 +31,7 @@ from likeness.inference.predictor import Predictor
 from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.domain import Domain
 from likeness_apps.shell.generated import is_generated
+from likeness_apps.shell.members import own_bundle
 from likeness_apps.shell.outputs import require_new
 from likeness_apps.shell.report.data import Picture
 from likeness_apps.shell.results import eight_bit, thumbnail_of
@@ -127,7 +128,7 @@ def explain(
     given = images_in(screened(domain, image, quiet=quiet))
     paths = given.table["path"].tolist()
     require(len(paths) <= MOST, "image", f"one image or a folder of at most {MOST}", len(paths))
-    asked = prepare(domain, load_bundle(model), k=k, device=device, cases=cases, quiet=quiet)
+    asked = prepare(domain, own_bundle(domain, model), k=k, device=device, cases=cases, quiet=quiet)
     told = []
     with progress("explaining", quiet=quiet) as advance:
         for done, path in enumerate(paths, start=1):
