@@ -212,6 +212,11 @@ def keeps_classes(spec: LossSpec) -> bool:
     return per_class_boundary or type(spec) in _PER_CLASS
 
 
+def compares_pairs(spec: LossSpec) -> bool:
+    """Whether the loss is of pairs (or triplets) alone: a batch without any tells it nothing."""
+    return isinstance(spec, MarginSpec) or type(spec) in _FREE
+
+
 def build_classification(
     spec: ClassificationSpec, *, counts: Counts | None = None, images: int | None = None
 ) -> AnyClassification:

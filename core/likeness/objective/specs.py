@@ -16,7 +16,7 @@ from likeness.models.heads import CLASS, EMBEDDING
 from likeness.objective.ensemble import EnsembleSpec
 from likeness.objective.memory import MemorySpec
 from likeness.objective.sets import SetPooling
-from likeness.objective.terms import LabelKind, Weight
+from likeness.objective.terms import LabelKind, LinearWeight, Weight
 from likeness.regularisers import RegulariserSpec
 from likeness.synthesis import SynthesisSpec
 
@@ -129,6 +129,11 @@ class SetObjectiveSpec(Spec):
         return self
 
 
+def _counts(weight: Weight) -> bool:
+    """Whether a part counts at any time."""
+    return max(weight.start, weight.end) > 0 if isinstance(weight, LinearWeight) else weight > 0
+
+
 class ObjectiveSpec(Spec):
     """The terms of a run.
 
@@ -154,6 +159,16 @@ class ObjectiveSpec(Spec):
     synthesis: SynthesisSpec | None = None
     exclude_groups: bool = False
     sets: SetObjectiveSpec | None = None
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> ObjectiveSpec:
+        named = (self.classification, *self.terms, *self.regularisers, *self.distillation)
+        weights = [part.weight for part in named if part is not None]
+        rule = "above 0 for one of the parts"
+        require(
+            self.sets is not None or not weights or any(map(_counts, weights)), "weight", rule, 0
+        )
+        return self
 
     @model_validator(mode="after")
     def _attention_needs_logits(self) -> ObjectiveSpec:

@@ -6,15 +6,62 @@ Every check names the option that is wrong, before training starts.
 from __future__ import annotations
 
 from likeness.errors import require
+from likeness.losses.factory import compares_pairs
 from likeness.objective import ObjectiveSpec, SetTermSpec, TermSpec
 from likeness.sampling import RepresentativesSpec
-from likeness.sampling.factory import AnySamplerSpec
+from likeness.sampling.factory import AnySamplerSpec, ClassBalancedSpec
 from likeness.self_paced import SelfPacedSpec
+from likeness.subclasses import SubclassSpec
 from likeness.synthesis import DenselyAnchoredSpec, IntraClassSpec
-from likeness.training.methods.specs import AlternatingProjectionsSpec, MethodSpec
+from likeness.training.methods.specs import (
+    AlternatingProjectionsSpec,
+    MethodSpec,
+    TwoStageSpec,
+)
 
 SELF_PACED = "self_paced"
 WITH_REPRESENTATIVE = "with_representative"
+
+
+def check_batches(sampler: AnySamplerSpec, objective: ObjectiveSpec) -> None:
+    """A loss of pairs learns nothing from batches that hold none: not of a class, or of two.
+
+    Memories bring pairs of their own, and a synthesis may.
+
+    Raises:
+        UserError: naming the option.
+    """
+    pairs = [
+        term.loss.name
+        for term in objective.terms
+        if compares_pairs(term.loss) and term.memory is None
+    ]
+    if not pairs or objective.synthesis is not None:
+        return
+    rule = f">= 2 for {pairs[0]}, which compares pairs"
+    if hasattr(sampler, "classes_per_batch"):
+        classes = sampler.classes_per_batch
+        require(classes >= 2, "sampler.classes_per_batch", rule, classes)
+    if isinstance(sampler, ClassBalancedSpec):
+        require(sampler.per_class >= 2, "sampler.per_class", rule, sampler.per_class)
+
+
+def check_phases(method: MethodSpec | None, subclasses: SubclassSpec | None, epochs: int) -> None:
+    """What begins after some epochs must begin within the run.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if isinstance(method, TwoStageSpec):
+        alone = method.metric_epochs + method.generator_epochs
+        name = "method.metric_epochs + method.generator_epochs"
+        require(alone < epochs, name, f"< epochs, {epochs}, for all to learn together", alone)
+    if isinstance(method, AlternatingProjectionsSpec):
+        length, rule = method.epochs_per_round, f"< epochs, {epochs}, for a second round"
+        require(length < epochs, "method.epochs_per_round", rule, length)
+    if subclasses is not None:
+        length, rule = subclasses.epochs_per_round, f"< epochs, {epochs}, for a round to find any"
+        require(length < epochs, "subclasses.epochs_per_round", rule, length)
 
 
 def check_self_paced(chosen: SelfPacedSpec | None, objective: ObjectiveSpec, epochs: int) -> None:

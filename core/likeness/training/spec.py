@@ -16,6 +16,8 @@ from likeness.sampling import SamplerSpec
 from likeness.self_paced import SelfPacedSpec
 from likeness.subclasses import SubclassSpec
 from likeness.training.combinations import (
+    check_batches,
+    check_phases,
     check_pseudo_labels,
     check_representatives,
     check_self_paced,
@@ -265,6 +267,8 @@ class RunSpec(Spec):
 
     @model_validator(mode="after")
     def _columns_are_read(self) -> RunSpec:
+        check_batches(self.sampler, self.objective)
+        check_phases(self.method, self.subclasses, self.epochs)
         check_self_paced(self.self_paced, self.objective, self.epochs)
         check_representatives(self.sampler, self.objective, self.method)
         pseudo_labels = self.pseudo_labels is not None

@@ -90,3 +90,63 @@ def test_what_is_written_out_reads_back():
 def test_mistakes_are_named(changes, sentence):
     with pytest.raises(UserError, match=sentence):
         parse(RunSpec, {**LEAST, **changes})
+
+
+def of_batches(classes, each, **term):
+    sampler = {"name": "class_balanced", "classes_per_batch": classes, "per_class": each}
+    loss = {"loss": {"name": "triplet"}, **term}
+    return {"sampler": sampler, "objective": {"terms": [loss]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (of_batches(1, 8), r"sampler\.classes_per_batch must be >= 2 for triplet, .*, got 1$"),
+        (of_batches(8, 1), r"sampler\.per_class must be >= 2 for triplet, .*, got 1$"),
+        (
+            {
+                "objective": {
+                    "classification": None,
+                    "terms": of_batches(8, 4, weight=0)["objective"]["terms"],
+                }
+            },
+            r"objective\.weight must be above 0 for one of the parts, got 0",
+        ),
+        (
+            {**of_batches(8, 4), "method": {"name": "two_stage"}},
+            r"method\.metric_epochs \+ method\.generator_epochs must be < epochs, 2, .*, got 10$",
+        ),
+        (
+            {
+                "sampler": {"name": "representatives", "epochs_per_round": 2},
+                "method": {"name": "alternating_projections", "epochs_per_round": 2},
+            },
+            r"method\.epochs_per_round must be < epochs, 2, for a second round, got 2$",
+        ),
+        (
+            {
+                **of_batches(8, 4, labels="subclass"),
+                "subclasses": {"epochs_per_round": 2},
+            },
+            r"subclasses\.epochs_per_round must be < epochs, 2, .*, got 2$",
+        ),
+    ],
+)
+def test_what_would_learn_nothing_or_never_begin_is_refused(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        parse(RunSpec, {**LEAST, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        of_batches(8, 1, memory={"size": 64}),
+        {
+            "sampler": of_batches(8, 1)["sampler"],
+            "objective": {"terms": [{"loss": {"name": "proxy_nca"}}]},
+        },
+        of_batches(8, 4, weight={"start": 0, "end": 1, "epochs": 1}),
+    ],
+)
+def test_what_has_pairs_from_elsewhere_or_needs_none_is_not(changes):
+    parse(RunSpec, {**LEAST, **changes})

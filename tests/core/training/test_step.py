@@ -117,7 +117,7 @@ def test_a_network_that_rests_stays_and_adds_nothing_to_the_norm():
 
 
 def test_it_does_so_on_another_device_too():
-    """The norm of no gradients is on the device of the others (`meta` stands for an accelerator)."""
+    """The norm of no gradients is where the others are (`meta` stands for an accelerator)."""
     method = Resting(OneWeight(2.0), SquareLoss()).to("meta")
     assert step(method, images=X.to("meta")).grad_norm.device.type == "meta"
 

@@ -44,8 +44,8 @@ class TwoStageSpec(Spec):
     """See `TwoStageGeneration`.
 
     Attributes:
-        alpha: gamma = 1 - exp(-alpha / J_avg), > 0; 0.1 is half the usual margin of unit rows, whose
-            loss starts above it and falls below: see `docs/methods.md`.
+        alpha: gamma = 1 - exp(-alpha / J_avg), > 0; 0.1 is half the usual margin of unit
+            rows, whose loss starts above it and falls below: see `docs/methods.md`.
         beta: real triplets count exp(-beta / J_gen), > 0; null: as much as makes real and made ones
             count alike at the J_gen with which the joint phase begins.
         most_stretch: a pair is pulled apart by this factor at most, >= 1.
