@@ -198,6 +198,20 @@ def _show_start(prepared: Prepared, spec: RunSpec, *, quiet: bool) -> None:
     layout, classes = prepared.manifest.layout, len(prepared.labels.classes)
     model = f"{spec.model.backbone}, {in_words(spec.model.image_size)} px, epochs: {spec.epochs}"
     say(f"{layout}: {classes} classes; images: {numbers}; {model}", quiet=quiet)
+    for name in ("val", "test"):
+        missing = _missing_classes(prepared, name)
+        if missing:
+            few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            told = f"{classes - len(missing)} of {classes} classes, not {few}"
+            say(f"{name} holds {told}: its figures say nothing of these", quiet=quiet)
+
+
+def _missing_classes(prepared: Prepared, split: str) -> list[str]:
+    """Classes of which a split has no image; none where it is of other classes by intention."""
+    manifest = prepared.manifest
+    there = {name for cell in manifest.rows(split)["label"] for name in manifest.names(cell)}
+    classes = prepared.labels.classes
+    return [name for name in classes if name not in there] if there & set(classes) else []
 
 
 def _show_next(domain: Domain, *words: str | Path, quiet: bool) -> None:

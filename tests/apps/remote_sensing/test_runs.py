@@ -64,6 +64,23 @@ def test_inspect(scenes, tmp_path):
 # ---- train --------------------------------------------------------------------------------------
 
 
+def test_a_split_without_some_classes_is_told(scenes, tmp_path):
+    """Whole groups go together, so a small set may leave validation with one class."""
+    data = shutil.copytree(scenes, tmp_path / "data")
+    found = sorted(data.rglob("*.tif"))
+    rows = [(path.relative_to(data), path.parent.name) for path in found]
+    table = pd.DataFrame(rows, columns=["path", "label"])
+    table["split"] = ["test" if number % 4 == 0 else "train" for number in range(len(table))]
+    first = (table["label"] == CLASSES[0]) & (table["split"] == "train")
+    table.loc[table.index[first][:2], "split"] = "val"
+    table.to_csv(data / "table.csv", index=False)
+    options = small("epochs=1", "monitor=null")
+    ended = likeness("train", data / "table.csv", "--out", tmp_path / "run", *options)
+    assert ended.code == 0, ended.err
+    assert f"val holds 1 of 3 classes, not {CLASSES[1]}, {CLASSES[2]}: its figures" in ended.out
+    assert "test holds" not in ended.out
+
+
 def test_a_run_holds_everything(run):
     names = {path.name for path in (run / "model").iterdir()}
     assert names == {*MODEL_FILES, "provenance.json"}
