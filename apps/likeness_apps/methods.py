@@ -46,9 +46,11 @@ def methods(
     elif as_json:
         print(json.dumps([as_data(part) for part in chosen], indent=2, ensure_ascii=False))
     elif name is None:
-        rows = [(part.kind, part.title, paper(part), part.status, options(part)) for part in chosen]
-        columns = ("kind", "name", "paper", "status", "options (default)")
-        show_table(f"{len(rows)} parts", columns, rows)
+        rows = [
+            (part.kind, each, paper(part), part.status) for part in chosen for each in part.names
+        ]
+        columns = ("kind", "name", "paper", "status")
+        show_table(f"{len(chosen)} parts", columns, rows, whole=("kind", "name", "status"))
         say("One of them: likeness methods NAME;  how they hang together: docs/methods.md")
     else:
         for part in chosen:
@@ -63,11 +65,6 @@ def as_data(part: Part) -> dict[str, object]:
 def paper(part: Part) -> str:
     """Whose it is."""
     return "; ".join(part.papers) or "-"
-
-
-def options(part: Part) -> str:
-    """The options with their defaults, in one line."""
-    return ", ".join(f"{option.name} {option.default}" for option in part.options) or "-"
 
 
 def renew(document: Path, all_parts: Sequence[Part]) -> None:
@@ -130,4 +127,7 @@ def _show(part: Part) -> None:
     say(f"code: {', '.join(part.objects)}\n")
     say(f"{part.text}\n")
     rows = [(each.name, each.default, each.allowed, each.meaning) for each in part.options]
-    show_table("Options", ("name", "default", "range", "meaning"), rows)
+    if rows:
+        show_table("Options", ("name", "default", "range", "meaning"), rows, whole=("name",))
+    else:
+        say("No options.")

@@ -13,7 +13,6 @@ objects that the spec's docstring names ("See `MarginLoss`."), so those follow t
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections import deque
@@ -28,7 +27,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from likeness.config import Spec, models_in
+from likeness.config import Spec, closest, models_in
 from likeness.docstrings import citations, meanings, paragraphs, prose, sentences
 from likeness.errors import UserError
 from likeness.training.spec import RunSpec
@@ -128,9 +127,10 @@ def find(name: str) -> list[Part]:
     found = [part for part in parts() if name in part.names]
     if not found:
         known = sorted({name for part in parts() for name in part.names})
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"name must be one of {', '.join(known)}, got {name!r}{hint}")
+        close = closest(name, known)
+        if close is not None:  # the list of all would hide it
+            raise UserError(f"name must be that of a part, got {name!r}; did you mean {close!r}?")
+        raise UserError(f"name must be one of {', '.join(known)}, got {name!r}")
     return found
 
 

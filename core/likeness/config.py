@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import types
-from collections.abc import Mapping
-from typing import Any, TypeVar, Union, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -48,7 +48,8 @@ def parse(model: type[S], mapping: object, where: str = "config") -> S:
 def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
     errors = error.errors(include_url=False)
     # A misspelt required key is missing and unknown at once; the second says more.
-    first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
+    first = next((item for item in errors if item["type"] == "extra_forbidden"), None)
+    first = first or _deepest(model, errors)
     owner, path = _walk(model, list(first["loc"]))
     name = ".".join([where, *path])
     got = first.get("input")
@@ -65,7 +66,9 @@ def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str
         case "union_tag_invalid":
             expected, tag = context["expected_tags"], context["tag"]
             hint = _hint(str(tag), [item.strip(" '") for item in expected.split(",")])
-            return f"{name}.name must be one of {expected}, got {tag!r}" + (hint and f";{hint}")
+            if hint:  # a list of dozens would hide it
+                return f"{name}.name must be one of the known names, got {tag!r};{hint}"
+            return f"{name}.name must be one of {expected}, got {tag!r}"
     if isinstance(context.get("error"), UserError):  # of a validator: already a sentence
         return f"{name}.{context['error']}"
     # The alternatives of `int | str` fail one by one, at the same place.
@@ -73,9 +76,21 @@ def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str
     return f"{name} must be {' or '.join(dict.fromkeys(rules))}, got {got!r}"
 
 
+def _deepest(model: type[BaseModel], errors: list[Any]) -> Any:
+    """The first error; or, of the alternatives of a union that begin there, one that fits so far.
+
+    Of a group that may be a number, too, it is one inside the group, and not "must be a number".
+    """
+    paths = [_walk(model, list(item["loc"]))[1] for item in errors]
+    below = [place for place, path in enumerate(paths) if path[: len(paths[0])] == paths[0]]
+    return errors[max(below, key=lambda place: len(paths[place]))]
+
+
 def _rule(item: Any) -> str:
     """What the value must be, from `String should have at least 1 character` and the like."""
     text: str = item["msg"]
+    if item["type"] in ("model_type", "model_attributes_type"):  # texts that name a class
+        return "a mapping of keys to values"
     found = re.fullmatch(r"(\w+) should (be|have|match) (.*)", text, flags=re.DOTALL)
     if found is None:
         return text.removeprefix("Value error, ")
@@ -84,9 +99,21 @@ def _rule(item: Any) -> str:
     return joint[verb] + rule
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like `word` (`Proxy Anchor`: `proxy_anchor`), if one is."""
+    plain = {_plain(name): name for name in known}
+    close = difflib.get_close_matches(_plain(word), plain, n=1)
+    return plain[close[0]] if close else None
+
+
+def _plain(name: str) -> str:
+    """A name but for its case, and for how its words are joined."""
+    return re.sub(r"[\s_-]+", "_", name.strip().lower())
+
+
 def _hint(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" did you mean {close[0]!r}?" if close else ""
+    close = closest(word, known)
+    return f" did you mean {close!r}?" if close else ""
 
 
 def _walk(model: type[BaseModel], location: list[Any]) -> tuple[type[BaseModel], list[str]]:
@@ -97,8 +124,13 @@ def _walk(model: type[BaseModel], location: list[Any]) -> tuple[type[BaseModel],
     """
     owner = model
     candidates = [model]
+    labelled = False  # whether the next word is the name of an alternative
     path: list[str] = []
     for part in location:
+        if labelled and isinstance(part, str):
+            labelled = False
+            candidates = [item for item in candidates if item.__name__ == part] or candidates
+            continue
         tagged = [item for item in candidates if _tag(item) == part]
         if tagged and len(candidates) > 1:  # once narrowed, a field may be called like the tag
             owner, candidates = tagged[0], tagged[:1]
@@ -111,19 +143,26 @@ def _walk(model: type[BaseModel], location: list[Any]) -> tuple[type[BaseModel],
             owner = candidates[0] if candidates else owner
             continue
         owner = owners[0]
-        annotations = [item.model_fields[part].annotation for item in owners]
-        candidates = [found for annotation in annotations for found in models_in(annotation)]
-        if not candidates and all(_is_scalar_union(item) for item in annotations):
-            break
+        fields = [item.model_fields[part] for item in owners]
+        candidates = [found for field in fields for found in models_in(field.annotation)]
+        labelled = any(
+            field.discriminator is None and _is_labelled(field.annotation) for field in fields
+        )
     return owner, path
 
 
-def _is_scalar_union(annotation: Any) -> bool:
-    """Whether the annotation is a union of types that hold nothing further."""
-    unions = (Union, types.UnionType)
-    return get_origin(annotation) in unions and not any(
-        get_origin(item) in (list, tuple, dict) for item in get_args(annotation)
-    )
+def _is_labelled(annotation: Any) -> bool:
+    """Whether an annotation holds a union in which pydantic names the alternatives by their types.
+
+    In a discriminated one it names them by their tags, and `X | None` is none.
+    """
+    within = [item for item in get_args(annotation) if item is not types.NoneType]
+    if get_origin(annotation) is Annotated:
+        tagged = any(getattr(item, "discriminator", None) for item in within[1:])
+        return not tagged and _is_labelled(within[0])
+    if get_origin(annotation) in (Union, types.UnionType) and len(within) > 1:
+        return True
+    return any(map(_is_labelled, within))
 
 
 def _tag(model: type[BaseModel]) -> object:

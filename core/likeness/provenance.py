@@ -168,16 +168,27 @@ def resolve_model(path: Path | str) -> Path:
     A directory whose replacement was cut off is found where it was moved aside.
 
     Raises:
-        UserError: if neither is there.
+        UserError: if neither is there, or the run was stopped before it had a model.
     """
     given = Path(path).expanduser()
     for name in (given, given / "model"):
         directory = whole_directory(name)
         if (directory / PROVENANCE_FILE).is_file():
             return directory
+    if _is_begun(given):
+        raise UserError(
+            f"model must be a finished run, got {given}, which has no model yet: its `train` or "
+            "`distill` goes on with --resume"
+        )
     raise UserError(
         f"model must be a model or run directory (one that holds {PROVENANCE_FILE}), got {given}"
     )
+
+
+def _is_begun(run: Path) -> bool:
+    """Whether this is what a run writes first; a model has these files, too, beside its labels."""
+    there = [(run / name).is_file() for name in ("config.yaml", "splits.csv", "labels.json")]
+    return there == [True, True, False]
 
 
 def read_provenance(directory: Path) -> dict[str, Any]:

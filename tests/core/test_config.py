@@ -39,8 +39,13 @@ class Model(Spec):
         return self
 
 
+class Decay(Spec):
+    start: float = Field(ge=0)
+
+
 class Run(Spec):
     model: Model
+    decay: Annotated[float, Field(ge=0)] | Decay = 1.0
     terms: list[Term] = Field(default_factory=list, max_length=3)
     loss: Loss = Contrastive()
     devices: int | Literal["auto"] = "auto"
@@ -68,8 +73,11 @@ def test_what_was_read_cannot_be_changed():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"modle": 1}, "config.modle must be a known key, got 1; did you mean 'model'? Known: dev"),
-        ({"zzz": 1}, "config.zzz must be a known key, got 1; Known: devices, factors, limit"),
+        ({"modle": 1}, "config.modle must be a known key, got 1; did you mean 'model'? Known: dec"),
+        (
+            {"zzz": 1},
+            "config.zzz must be a known key, got 1; Known: decay, devices, factors, limit",
+        ),
         ({"model": {}}, "config.model.backbone must be given, got nothing"),
         (  # missing and misspelt at once: the misspelling is the news
             {"model": {"bakbone": "small"}},
@@ -109,8 +117,17 @@ def test_what_was_read_cannot_be_changed():
         ),
         (
             {"loss": {"name": "tripelt"}},
-            "config.loss.name must be one of 'contrastive', 'triplet', got 'tripelt'; "
+            "config.loss.name must be one of the known names, got 'tripelt'; "
             "did you mean 'triplet'?",
+        ),
+        (
+            {"loss": {"name": "Contrastive "}},
+            "config.loss.name must be one of the known names, got 'Contrastive '; "
+            "did you mean 'contrastive'?",
+        ),
+        (
+            {"loss": {"name": "zzz"}},
+            "config.loss.name must be one of 'contrastive', 'triplet', got 'zzz'",
         ),
         ({"loss": {"margin": 1}}, "config.loss.name must be given, got {'margin': 1}"),
         (
@@ -125,7 +142,21 @@ def test_what_was_read_cannot_be_changed():
         ),
         ({"limit": float("nan")}, "config.limit must be a finite number, got nan"),
         ({"limit": float("inf")}, "config.limit must be a finite number, got inf"),
-        ({"model": None}, "config.model must be a valid dictionary or instance of Model, got None"),
+        ({"model": None}, "config.model must be a mapping of keys to values, got None"),
+        (  # neither the names of pydantic's types nor of our classes are keys
+            {"decay": -1},
+            "config.decay must be greater than or equal to 0 or a mapping of keys to values, "
+            "got -1",
+        ),
+        ({"decay": {"start": -1}}, "config.decay.start must be greater than or equal to 0, got -1"),
+        (
+            {"decay": {"strat": 1}},
+            "config.decay.strat must be a known key, got 1; did you mean 'start'? Known: start",
+        ),
+        (
+            {"factors": [1, "x"]},
+            "config.factors.1 must be a valid number, unable to parse string as a number, got 'x'",
+        ),
         ({"word": "b"}, "config.word must be a string matching pattern '^a', got 'b'"),
         (
             {"terms": [{"loss": {"name": "triplet"}}] * 4},

@@ -55,6 +55,8 @@ def retrieval(
 ) -> None:
     """Find images of classes that nobody trained on: every method with the same budget.
 
+    Intervals are over test classes, and over repeats; NMI, of all images together, has none.
+
     Example: likeness benchmark retrieval AID --methods untrained,triplet --out runs/bench
     """
     from likeness_apps.benchmark.retrieval import retrieval as body
@@ -97,7 +99,7 @@ def cross_modal(
         str | None,
         typer.Option(
             help="Of photographs alone: their edge maps (canny or sobel) stand in for sketches. "
-            "These are pseudo-sketches; nobody drew them."
+            "These are pseudo-sketches, nobody drew them; they are kept in OUT/pseudo_sketches."
         ),
     ] = None,
     codes: Annotated[
@@ -169,12 +171,11 @@ def low_shot(
 
     Example: likeness benchmark low-shot AID --methods averaged,nearest --shots 1,5 --out runs/few
     """
-    from likeness_apps.benchmark.low_shot.run import Request
+    from likeness_apps.benchmark.low_shot.run import Request, shots_of
     from likeness_apps.benchmark.low_shot.run import low_shot as body
 
-    numbers = tuple(int(one) if one.isdecimal() else 0 for one in _named(shots))
     request = Request(
-        *(data, out, _named(methods), numbers, tuning_epochs, tuning_rate),
+        *(data, out, _named(methods), shots_of(shots), tuning_epochs, tuning_rate),
         config=config,
         changes=tuple(changes or ()),
         repeats=repeats,

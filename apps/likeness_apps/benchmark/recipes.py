@@ -7,12 +7,13 @@ everybody's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from likeness.catalogue import parts
-from likeness.config import parse
+from likeness.config import closest, parse
 from likeness.errors import UserError, require
 from likeness.sampling import SamplerSpec
 from likeness.training.spec import RunSpec
@@ -31,8 +32,8 @@ _OSM = {"name": "online_soft_mining"}
 _TWO_OF_EACH: dict[str, Any] = {
     "sampler": {"name": "class_balanced", "classes_per_batch": 32, "per_class": 2}
 }
-# Losses that read what a set of single photographs does not have.
-_OF_OTHER_DATA = ("modality_triplets",)
+# Reads what a set of single photographs does not have.
+MODALITY_LOSS = "modality_triplets"
 
 
 def _pairs(name: str, *miners: Mapping[str, Any], **more: Any) -> dict[str, Any]:
@@ -104,8 +105,11 @@ RECIPES: dict[str, Recipe] = {
 
 def known() -> list[str]:
     """Every name that needs no file."""
-    losses = [name for part in parts() if part.kind == "loss" for name in part.names]
-    return list(dict.fromkeys([*RECIPES, *(n for n in losses if n not in _OF_OTHER_DATA)]))
+    return list(dict.fromkeys([*RECIPES, *(name for name in _losses() if name != MODALITY_LOSS)]))
+
+
+def _losses() -> list[str]:
+    return [name for part in parts() if part.kind == "loss" for name in part.names]
 
 
 def recipe_of(method: str) -> tuple[str, Recipe]:
@@ -114,17 +118,40 @@ def recipe_of(method: str) -> tuple[str, Recipe]:
     Raises:
         UserError: for an unknown name, or a file with a group that is everybody's.
     """
+    return chosen(method, RECIPES, known())
+
+
+def chosen(method: str, recipes: Mapping[str, Recipe], names: Sequence[str]) -> tuple[str, Recipe]:
+    """As `recipe_of`, of other recipes.
+
+    Args:
+        method: what a person wrote.
+        recipes: they go before losses of that name.
+        names: of these recipes, and of the losses that may be named by themselves.
+    """
     given = Path(method)
     if given.suffix in (".yaml", ".yml"):
         recipe = configs.read(given)
         closed = [name for name in recipe if name not in OPEN]
         require(not closed, given.name, f"of the groups {', '.join(OPEN)}", ", ".join(closed))
         return given.stem, recipe
-    if method in RECIPES:
-        return method, RECIPES[method]
-    names = known()
-    require(method in names, "methods", f"YAML files or among {', '.join(names)}", method)
-    return method, _pairs(method)
+    if method not in names:
+        close = closest(method, names)
+        if close is not None:  # a list of dozens would hide it
+            rule = "YAML files or known names"
+            raise UserError(f"methods must be {rule}, got {method!r}; did you mean {close!r}?")
+        require(False, "methods", f"YAML files or among {', '.join(names)}", method)
+    return method, recipes[method] if method in recipes else _pairs(method)
+
+
+@contextmanager
+def of_method(method: str) -> Iterator[None]:
+    """Name the method in a mistake: `sampler of method n_pair must be ...`."""
+    try:
+        yield
+    except UserError as error:
+        name, must, rest = str(error).partition(" must ")
+        raise UserError(f"{name} of method {method}{must}{rest}") from None
 
 
 def with_recipe(base: Mapping[str, Any], method: str, recipe: Recipe) -> RunSpec:
@@ -136,15 +163,17 @@ def with_recipe(base: Mapping[str, Any], method: str, recipe: Recipe) -> RunSpec
         recipe: groups that take the place of the shared ones; of `model` only what it names.
 
     Raises:
-        UserError: if the result is none, or its batches are of another size.
+        UserError: if either is none, or the batches are of another size.
     """
+    wanted = batch_images(parse(RunSpec, base).sampler)
     merged = {**base, **recipe}
     if "model" in recipe:
         merged["model"] = {**base["model"], **recipe["model"]}
-    spec = parse(RunSpec, merged, where=method)
-    wanted, got = batch_images(parse(RunSpec, base).sampler), batch_images(spec.sampler)
-    rule = f"batches of {wanted} images, as all methods have"
-    require(wanted == got, f"{method}.sampler", rule, got)
+    with of_method(method):
+        spec = parse(RunSpec, merged)
+        got = batch_images(spec.sampler)
+        rule = f"batches of {wanted} images, as all methods have"
+        require(wanted == got, "sampler", rule, got)
     return spec
 
 

@@ -15,10 +15,10 @@ from likeness_apps.benchmark import table
 from likeness_apps.benchmark.layouts import recognise
 from likeness_apps.benchmark.protocol import CLUSTERS, divided, is_published
 from likeness_apps.benchmark.recipes import checked
-from likeness_apps.benchmark.rounds import Bench, run_all
+from likeness_apps.benchmark.rounds import Bench, require_all_trainable, run_all
 from likeness_apps.benchmark.training import asked, build, readable
 from likeness_apps.shell import configs
-from likeness_apps.shell.console import say, show_table
+from likeness_apps.shell.console import say
 from likeness_apps.shell.setup import Setup
 
 FOLDER = "benchmark"  # of the shared configurations
@@ -54,7 +54,8 @@ def retrieval(
     base = configs.load(FOLDER, config, changes)
     specs = checked(base, methods)
     manifest = recognise(data)
-    divided(manifest, 0)  # refuses before every file is read
+    require_all_trainable(specs, divided(manifest, 0), changes)
+    table.require_place(out)
     manifest = readable(manifest, quiet=quiet)
     shared = parse(RunSpec, base)
     facts = _facts(manifest, shared)
@@ -65,12 +66,13 @@ def retrieval(
 
     failed = run_all(Bench(out, of_repeat, asked, quiet), specs, repeats)
     found = _with_clusters(out, table.summarise(out, list(specs), shared=is_published(manifest)))
-    made = collect_provenance(seed=shared.seed, data_hash=facts["data"])
-    write_json(out / "summary.json", {"methods": found, "provenance": made})
-    write_text(out / "summary.md", f"{table.markdown(found)}\n")
-    heads, rows = table.rows_of(found)
-    show_table(f"{manifest.layout}, classes nobody trained on", heads, rows, quiet=quiet)
-    say(f"{out / table.RUNS}: every run;  {out / 'summary.md'}: the table", quiet=quiet)
+    if found:
+        made = collect_provenance(seed=shared.seed, data_hash=facts["data"])
+        write_json(out / "summary.json", {"methods": found, "provenance": made})
+        write_text(out / "summary.md", f"{table.markdown(found)}\n")
+        title = f"{manifest.layout}, classes nobody trained on"
+        table.show(title, found, out / "summary.md", quiet=quiet)
+    say(table.places(out, found), quiet=quiet)
     return failed
 
 
@@ -86,9 +88,13 @@ def _facts(manifest: Manifest, base: RunSpec) -> dict[str, Any]:
 
 
 def _with_clusters(out: Path, found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The figures of every method, and NMI: it has no items to draw, so its range over repeats."""
+    """The figures of every method, and NMI, the mean over the repeats.
+
+    It is of all test images together: there are no queries to draw, so it has no interval. The
+    table of runs has that of each repeat.
+    """
     done = table.done_runs(out)
     for method, figures in found.items():
         nmi = done.loc[done["method"] == method].groupby("repeat")[CLUSTERS].last()
-        figures[CLUSTERS] = {"value": nmi.mean(), "low": nmi.min(), "high": nmi.max()}
+        figures[CLUSTERS] = {"value": float(nmi.mean())}
     return found

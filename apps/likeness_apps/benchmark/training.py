@@ -17,7 +17,9 @@ from likeness.data.transforms import Preprocessing
 from likeness.errors import require
 from likeness.provenance import hash_table
 from likeness.search.space import prepared as prepared_rows
+from likeness.training.assemble import assemble
 from likeness.training.data import TrainingData
+from likeness.training.distributed import build_fabric
 from likeness.training.loop import fit
 from likeness.training.spec import RunSpec
 from likeness_apps.benchmark.protocol import Found, measured
@@ -55,24 +57,63 @@ def prepared(manifest: Manifest) -> Prepared:
 
     A training class with a single image is left out: it has no pair.
     """
+    used = _with_pairs(manifest)
+    bands, dtype = used.rows("train").groupby(["bands", "dtype"]).size().idxmax()
+    data_hash = hash_table(used.table[["path", "label", "split", "sha256"]])
+    return _ready(used, int(bands), str(dtype), data_hash)
+
+
+def _with_pairs(manifest: Manifest) -> Manifest:
+    """The set without training classes of a single image."""
     table = manifest.table
-    training = table[table["split"] == "train"]
-    counts = training["label"].value_counts()
+    counts = table.loc[table["split"] == "train", "label"].value_counts()
     single = set(counts.index[counts < 2])
-    table = table[(table["split"] != "train") | ~table["label"].isin(single)]
-    used = manifest.with_table(table)
-    training = used.rows("train")
-    classes = sorted(training["label"].unique())
+    return manifest.with_table(table[(table["split"] != "train") | ~table["label"].isin(single)])
+
+
+def _ready(used: Manifest, bands: int, dtype: str, data_hash: str) -> Prepared:
+    classes = sorted(used.rows("train")["label"].unique())
     require(len(classes) >= 2, "data", "two training classes of two images or more", len(classes))
-    bands, dtype = training.groupby(["bands", "dtype"]).size().idxmax()
     return Prepared(
         manifest=used,
         checked=CheckResult(used.table, ()),
         labels=SingleLabel(classes),
         dropped=[],
-        bands=int(bands),
-        dtype=str(dtype),
-        data_hash=hash_table(used.table[["path", "label", "split", "sha256"]]),
+        bands=bands,
+        dtype=dtype,
+        data_hash=data_hash,
+    )
+
+
+def require_trainable(spec: RunSpec, manifest: Manifest, *, changes: Sequence[str] = ()) -> None:
+    """Refuse a configuration whose training could not begin, before a file is read.
+
+    What only files tell (bands, type of pixels) is taken to fit.
+
+    Args:
+        spec: the configuration.
+        manifest: a divided set.
+        changes: what the person set.
+
+    Raises:
+        UserError: if parts do not fit each other or the classes.
+    """
+    bands = spec.model.bands
+    ready = _ready(_with_pairs(manifest), bands, "uint8", "")
+    unread = spec.data.model_copy(update={"cache_gib": 0.0, "steps": ()})
+    blank = Preprocessing(
+        size=spec.model.image_size, bands=bands, mean=[0] * bands, std=[1] * bands
+    )
+    spec = spec.model_copy(update={"data": unread})
+    setup = built(spec, ready, changes=changes, quiet=True, preprocessing=blank)
+    fabric = build_fabric(spec.precision)
+    fabric.launch()
+    assemble(
+        *(Path(), setup.spec, setup.embedder, setup.objective, _learned(setup), setup.plan),
+        fabric=fabric,
+        make_method=None,
+        hooks=(),
+        checkpoint_steps=None,
     )
 
 
@@ -126,8 +167,15 @@ def train(
         teacher_NT: of `taught`, for a configuration that learns from a teacher.
         quiet: no progress.
     """
+    data = _learned(setup, teacher_NT)
+    parts = (out, setup.spec, setup.embedder, setup.objective, data, setup.plan)
+    fit(*parts, resume=True, quiet=quiet)
+
+
+def _learned(setup: Setup, teacher_NT: np.ndarray | None = None) -> TrainingData:
+    """What is trained on."""
     training = setup.splits["train"]
-    data = TrainingData(
+    return TrainingData(
         images=training.images,
         labels=torch.from_numpy(training.targets),
         names=training.table["path"].tolist(),
@@ -135,8 +183,6 @@ def train(
         hash=setup.run_hash,
         teacher=None if teacher_NT is None else torch.from_numpy(teacher_NT),
     )
-    parts = (out, setup.spec, setup.embedder, setup.objective, data, setup.plan)
-    fit(*parts, resume=True, quiet=quiet)
 
 
 def taught(teacher: Setup) -> np.ndarray:

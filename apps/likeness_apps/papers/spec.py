@@ -114,12 +114,18 @@ def load_paper(name: str, changes: Sequence[str] = (), *, layout: str = "") -> P
 
     Args:
         name: of a shipped paper, or a YAML file of one's own.
-        changes: `a.b=c` items, of `run`; they come after those of the set.
+        changes: `a.b=c` items, of `run`; they win over those of the set.
         layout: of the set, whose changes are made; none for the first of the paper's.
 
     Raises:
         UserError: for an unknown name, or a change that makes no configuration.
     """
-    of_set = parse(PaperSpec, configs.load(FOLDER, name), where=name).per_set.get(layout, ())
+    plain = configs.load(FOLDER, name, called="paper")
+    changed = {configs.key_of(change) for change in changes}
+    of_set = [
+        change
+        for change in parse(PaperSpec, plain, where=name).per_set.get(layout, ())
+        if configs.key_of(change) not in changed
+    ]
     items = [f"run.{change}" for change in (*of_set, *changes)]
     return parse(PaperSpec, configs.load(FOLDER, name, items), where=name)

@@ -14,7 +14,7 @@ from typing import Any
 from likeness.errors import require
 from likeness.search.space import Space
 from likeness_apps.person_reid.open_set import open_set_figures
-from likeness_apps.person_reid.protocols import protocol_named
+from likeness_apps.person_reid.protocols import PROTOCOLS
 from likeness_apps.person_reid.reordering import ranked_again, require_kinds
 from likeness_apps.person_reid.results import pointers, queries_files, show, write_result
 from likeness_apps.person_reid.scoring import score_tracklets
@@ -64,8 +64,9 @@ def score(
         require(not re_rank, "re_rank", rule, list(re_rank))
         asked = domain, truth, features, out
         return verify(*asked, protocol=protocol, space=space, quiet=quiet)
+    known = (*PROTOCOLS, *VERIFICATION)
+    require(protocol in known, "protocol", f"one of {', '.join(known)}", protocol)
     require_new(out)
-    protocol_named(protocol)
     kinds = require_kinds(re_rank, space)
     table = read_tracklets(truth)
     features_ND = read_features(features, len(table))

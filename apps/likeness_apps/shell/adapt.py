@@ -6,11 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from likeness.errors import require
-from likeness.sampling.factory import ClassBalancedSpec, ClipsSpec, RepresentativesSpec
+from likeness.sampling.factory import (
+    AnySamplerSpec,
+    ClassBalancedSpec,
+    ClipsSpec,
+    CrossModalSpec,
+    HardClassesSpec,
+    RepresentativesSpec,
+)
 from likeness.training.spec import RunSpec
 from likeness_apps.shell.console import say
 from likeness_apps.shell.data import Prepared
+
+_OF_CLASSES = (ClassBalancedSpec, ClipsSpec, RepresentativesSpec, CrossModalSpec, HardClassesSpec)
 
 
 def fit_warmup(
@@ -61,7 +72,7 @@ def adapt(
     spec = _with_bands(spec, prepared.bands, raw["model"].get("bands"))
     if _wrote(config, changes, "sampler"):
         return spec
-    return _with_classes(spec, len(prepared.labels.classes), quiet=quiet)
+    return _with_classes(spec, prepared, quiet=quiet)
 
 
 def _wrote(config: str | None, changes: Sequence[str], group: str) -> bool:
@@ -78,21 +89,32 @@ def _with_bands(spec: RunSpec, bands: int, given: int | None) -> RunSpec:
     return spec
 
 
-def _with_classes(spec: RunSpec, classes: int, *, quiet: bool) -> RunSpec:
-    """A batch of as many images from fewer classes, where the data have no more."""
-    sampler = spec.sampler
-    each = "clips_per_class" if isinstance(sampler, ClipsSpec) else "per_class"
-    if (
-        not isinstance(sampler, ClassBalancedSpec | ClipsSpec | RepresentativesSpec)
-        or sampler.classes_per_batch <= classes
-    ):
+def _with_classes(spec: RunSpec, prepared: Prepared, *, quiet: bool) -> RunSpec:
+    """A batch of as many images from fewer classes, where the data have no more.
+
+    It is smaller where that would be more of a class than the smallest one has.
+    """
+    sampler, classes = spec.sampler, len(prepared.labels.classes)
+    if not isinstance(sampler, _OF_CLASSES) or sampler.classes_per_batch <= classes:
         return spec
+    each = "clips_per_class" if isinstance(sampler, ClipsSpec) else "per_class"
     before = getattr(sampler, each)
-    fitted = max(1, sampler.classes_per_batch * before // classes)
-    say(
-        f"The data have {classes} classes: sampler.classes_per_batch={classes} instead of "
-        f"{sampler.classes_per_batch}, sampler.{each}={fitted} instead of {before}",
-        quiet=quiet,
-    )
+    most = max(before, _fewest(sampler, prepared.manifest.rows("train")))
+    fitted = min(sampler.classes_per_batch * before // classes, most)
+    if isinstance(sampler, CrossModalSpec):
+        fitted -= fitted % 2  # half of it of each modality
+    told = f"sampler.classes_per_batch={classes} instead of {sampler.classes_per_batch}"
+    if fitted != before:
+        told += f", sampler.{each}={fitted} instead of {before}"
+    say(f"The data have {classes} classes: {told}", quiet=quiet)
     changed = sampler.model_copy(update={"classes_per_batch": classes, each: fitted})
     return spec.model_copy(update={"sampler": changed})
+
+
+def _fewest(sampler: AnySamplerSpec, training: pd.DataFrame) -> int:
+    """Images (of `clips` sequences) that the smallest class has for a batch."""
+    if isinstance(sampler, CrossModalSpec) and "modality" in training:
+        return 2 * int(training.groupby(["label", "modality"]).size().min())
+    if isinstance(sampler, ClipsSpec) and "tracklet" in training:
+        return int(training.groupby("label")["tracklet"].nunique().min())
+    return int(training["label"].value_counts().min())

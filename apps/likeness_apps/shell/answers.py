@@ -121,7 +121,8 @@ def deliver(
             name,
         )
         caption = ". ".join(filter(None, (note, f"distances in the {opened.space} space")))
-        write_sheet(sheet, rows, title=f"likeness {domain.name}", caption=caption)
+        title = f"likeness {domain.name}, model {opened.model_id}"
+        write_sheet(sheet, rows, title=title, caption=caption)
         shown = f"{min(len(asked.queries), MAX_ROWS)} of {len(asked.queries)} queries"
         say(f"{sheet}: {shown}", quiet=quiet)
     _show(found, name, quiet=quiet)

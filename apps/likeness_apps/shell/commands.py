@@ -16,8 +16,9 @@ R = TypeVar("R")
 
 DEBUG = "LIKENESS_DEBUG"  # set by `likeness --debug`: shows the traceback of a user's mistake
 STOPPED = (
-    "Stopped; what was finished is kept: train goes on with --resume; the long commands that keep "
-    "a work folder beside their output (its name ends in .parts) go on when called again."
+    "Stopped; what was finished is kept: train and distill go on with --resume; benchmarks, and "
+    "the long commands that keep a work folder beside their output (its name ends in .parts), go "
+    "on when the same command is called again."
 )
 USER_MISTAKES = ("UserError", "DecodeError")
 # A stop that reaches the whole group of processes may end a worker first, and torch then says so.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from likeness.config import closest
 from likeness.errors import UserError
 
 
@@ -33,21 +33,35 @@ def names(app: str) -> list[str]:
     return sorted(path.stem for path in (shipped("configs") / app).glob("*.yaml"))
 
 
-def load(app: str, name: str, changes: Iterable[str] = ()) -> dict[str, Any]:
+def load(
+    app: str, name: str, changes: Iterable[str] = (), *, called: str = "config"
+) -> dict[str, Any]:
     """The configuration `name` of `app` (or the YAML file of that path) with changes applied.
 
     Args:
         app: folder under `configs`, e.g. `remote_sensing`.
         name: a shipped name or a path to a YAML file.
-        changes: `a.b=c` items; the value is read as YAML.
+        changes: `a.b=c` items, one for each key; the value is read as YAML.
+        called: what `name` is called in messages.
 
     Raises:
-        UserError: for an unknown name, a file that is no mapping, or a malformed change.
+        UserError: for an unknown name, a file that is no mapping, a malformed change, or two of
+            one key.
     """
-    merged = copy.deepcopy(dict(read(_find(app, name))))
+    merged = copy.deepcopy(dict(read(_find(app, name, called))))
+    changed: set[str] = set()
     for change in changes:
+        key = key_of(change)
+        if key in changed:
+            raise UserError(f"--set must be given once for each key, got {change.strip()} as well")
+        changed.add(key)
         _apply(merged, change)
     return merged
+
+
+def key_of(change: str) -> str:
+    """The key of an `a.b=c` item."""
+    return change.partition("=")[0].strip()
 
 
 def read(path: Path) -> Mapping[str, Any]:
@@ -62,29 +76,30 @@ def read(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _find(app: str, name: str) -> Path:
+def _find(app: str, name: str, called: str) -> Path:
     given = Path(name)
     if given.suffix in (".yaml", ".yml") and given.is_file():
         return given
     found = shipped("configs") / app / f"{name}.yaml"
     if found.is_file():
         return found
-    close = difflib.get_close_matches(name, names(app), n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    rule = f"a YAML file or one of {', '.join(names(app))}"
-    raise UserError(f"config must be {rule}, got {name!r}{hint}")
+    close = closest(name, names(app))
+    if close is not None:
+        rule = "a YAML file or one of the known names"
+        raise UserError(f"{called} must be {rule}, got {name!r}; did you mean {close!r}?")
+    raise UserError(f"{called} must be a YAML file or one of {', '.join(names(app))}, got {name!r}")
 
 
 def _apply(config: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals or not key.strip():
+    key, (_, equals, text) = key_of(change), change.partition("=")
+    if not equals or not key:
         raise UserError(f"--set must be KEY=VALUE, got {change!r}")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UserError(f"--set must have a YAML value after '=', got {change!r}") from None
     place: Any = config
-    *parents, last = key.strip().split(".")
+    *parents, last = key.split(".")
     for part in parents:
         place = _step(place, part, key)
     place[_position(place, last, key)] = value

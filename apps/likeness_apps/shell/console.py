@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+UNBROKEN = 10_000  # columns, when nobody looks at a screen
 Advance = Callable[[int, int], None]  # (done, total)
 
 
@@ -47,18 +48,24 @@ def show_table(
     rows: Sequence[Sequence[object]],
     *,
     numeric: Sequence[str] = (),
+    whole: Sequence[str] = (),
     quiet: bool = False,
 ) -> None:
-    """A table on stdout; `numeric` columns are set flush right."""
+    """A table on stdout: `numeric` columns flush right, cells of `whole` ones never broken."""
     if quiet:
         return
     table = Table(title=Text(title), title_justify="left", title_style="bold")
     for name in columns:
         side: Literal["left", "right"] = "right" if name in numeric else "left"
-        table.add_column(Text(name), justify=side, overflow="fold")
+        table.add_column(Text(name), justify=side, overflow="fold", no_wrap=name in whole)
     for row in rows:
         table.add_row(*[Text(str(cell)) for cell in row])
-    Console(highlight=False).print(table)
+    # A program that reads lines (`grep`) shall find what stands in a cell, however long.
+    Console(highlight=False, width=None if _is_terminal() else UNBROKEN).print(table)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def figure(value: Mapping[str, object]) -> str:

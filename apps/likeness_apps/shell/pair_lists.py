@@ -73,7 +73,8 @@ def read_pair_table(path: Path) -> pd.DataFrame:
     table = load_frame(path)
     missing = [name for name in COLUMNS if name not in table.columns]
     rule = f"a table with the columns {', '.join(COLUMNS)}"
-    require(not missing and len(table) > 0, "pairs", rule, list(table.columns)[:6])
+    require(not missing, "pairs", rule, list(table.columns)[:6])
+    require(len(table) > 0, "pairs", "a table with at least one row", str(path))
     texts = {name: _texts(table, name) for name in ("first", "second")}
     same = pd.to_numeric(table["same"], errors="coerce")
     wrong = ~same.isin((0, 1)).to_numpy()
@@ -157,6 +158,8 @@ def places_of(names: pd.Series, paths: pd.Series, *, by_stem: bool) -> np.ndarra
     place_of = pd.Series(asked.index.to_numpy(), index=asked.to_numpy())
     found = place_of.reindex(names.to_numpy())
     missing = found.index[found.isna()].unique().tolist()
-    require(not missing, "features", "a row for every image of pairs", missing[:3])
+    if missing:
+        first = ", ".join(map(repr, missing[:3]))
+        raise UserError(f"features must have a row for every image of pairs, got none for {first}")
     places: np.ndarray = found.to_numpy(dtype=np.int64)
     return places

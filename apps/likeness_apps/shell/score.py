@@ -84,6 +84,10 @@ def score(
         require(fold is None, "fold", rule, fold)
         require(not multilabel, "multilabel", rule, True)
         return verify(domain, truth, predictions, out, protocol=protocol, quiet=quiet)
+    known = (*domain.protocols, *VERIFICATION)
+    require(
+        protocol is None or protocol in known, "protocol", f"one of {', '.join(known)}", protocol
+    )
     stated = stated_score(domain, protocol, fold)
     require_new(out)
     multilabel = multilabel or (truth.is_file() and tells_several(truth))

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import expit
 
 from likeness.data.manifest import label_matrix, split_labels
-from likeness.errors import UserError, require
+from likeness.errors import UserError
 from likeness.evaluation.calibration import fit_temperature, fit_thresholds
 from likeness.evaluation.resampling import Bootstrap
 from likeness.inference.readers import Reader
@@ -183,14 +183,16 @@ def require_fit(spec: RunSpec, task: Task, config: str) -> None:
     unfit = task.unfit(spec)
     if unfit:
         advice = f"; use --config {config}" if config else ""
-        raise UserError(
-            f"config must be for a {task.name} set, got {', '.join(unfit)}{advice} "
-            f"(monitor is one of {', '.join(task.monitors)})"
-        )
+        if any(item.startswith("monitor=") for item in unfit):
+            advice += f" (monitor is one of {', '.join(task.monitors)})"
+        raise UserError(f"config must be for a {task.name} set, got {', '.join(unfit)}{advice}")
     if spec.objective.classification is None and spec.monitor is not None:
         others = [name for name in task.monitors if name not in task.layer_monitors]
-        rule = f"one of {', '.join(others)} without a classification"
-        require(spec.monitor in others, "monitor", rule, spec.monitor)
+        if spec.monitor not in others:
+            raise UserError(
+                f"monitor must be one of {', '.join(others)} without a classification, got "
+                f"{spec.monitor!r}; set monitor={others[0]}, too"
+            )
 
 
 @dataclass(frozen=True)

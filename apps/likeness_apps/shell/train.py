@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -95,7 +97,8 @@ def train(
     setup = replace(setup, teacher=source)
     if not has_checkpoint(out / "checkpoints"):  # `fit` may still refuse to resume with these
         _write_inputs(out, setup)
-    result = _fit(out, setup, aim, resume=resume, tensorboard=tensorboard, quiet=quiet)
+    with _taken_back(out, resume=resume or teacher is not None):
+        result = _fit(out, setup, aim, resume=resume, tensorboard=tensorboard, quiet=quiet)
     if not (result.already_finished and _is_whole(out)):
         aim.conclude(domain, out, setup, result, include_images=include_images, quiet=quiet)
     if domain.biometric:
@@ -111,6 +114,20 @@ def _require_place(out: Path, *, resume: bool) -> None:
     """A new directory or, with `resume`, a run: nothing else is written into."""
     if not (resume and (out / "config.yaml").is_file()):
         require_new(out, "a new directory, or a run together with --resume")
+
+
+@contextmanager
+def _taken_back(out: Path, *, resume: bool) -> Iterator[None]:
+    """A run that is refused before its first checkpoint leaves nothing in its new directory.
+
+    One to resume stays, and so does what a teacher said of the images.
+    """
+    try:
+        yield
+    except UserError:
+        if not (resume or has_checkpoint(out / "checkpoints")):
+            shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 def _asked_for(

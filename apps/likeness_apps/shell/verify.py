@@ -125,6 +125,9 @@ def score_pairs(
     kept = pairs[ok_P]
     columns = [kept[name].to_numpy() for name in ("same", "fold", "group")]
     same_P, folds_P, groups_P = columns
+    kinds = sorted(set(same_P.astype(int).tolist()))
+    rule = "1 of some pairs (the same) and 0 of others, where both images have features"
+    require(len(kinds) == 2, "same", rule, f"only {kinds[0]}")
     figures = verification_figures(same_P, scores_P, folds_P, groups_P, bootstrap=bootstrap)
     figures["pairs"] |= {"unreadable": int((~ok_P).sum())}
     scored = pairs.assign(status=np.where(ok_P, "ok", "error"), score=np.nan)

@@ -19,6 +19,7 @@ Legend: N = images of the class, C = classes before, D = embedding dimension.
 from __future__ import annotations
 
 import copy
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -30,6 +31,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likeness.bundle import Bundle, Gallery
+from likeness.data.manifest import SEPARATOR
 from likeness.errors import UserError, require
 from likeness.imprinting import CosineClassifier, averaged_exemplars
 from likeness.inference.readers import reader_of
@@ -51,7 +53,7 @@ def require_room(bundle: Bundle, label: str) -> None:
     Raises:
         UserError: naming what does not fit and what would.
     """
-    require(label == label.strip() and label, "label", "a name without spaces around it", label)
+    _require_name(label)
     known = ", ".join(bundle.classes)
     require(label not in bundle.classes, "label", f"none of the model's classes ({known})", label)
     rule = "of one class per image: where there may be several, nobody says which have the new one"
@@ -67,6 +69,14 @@ def require_room(bundle: Bundle, label: str) -> None:
             "model must have a class layer of cosines (train with --set model.class_layer=cosine) "
             f"or keep its training embeddings to gain a class, got {bundle.path}"
         )
+
+
+def _require_name(label: str) -> None:
+    require(label.strip(), "label", "a name, not empty", label)
+    require(label == label.strip(), "label", "a name without spaces around it", label)
+    rule = f"a name without control characters and {SEPARATOR!r}, which stands between labels"
+    control = any(unicodedata.category(one) == "Cc" for one in label)
+    require(not control and SEPARATOR not in label, "label", rule, label)
 
 
 def with_class(

@@ -36,19 +36,16 @@ from likeness_apps.shell import configs
 
 BASE = configs.load("benchmark", "cross_modal")
 CLASSES = ("Airport", "BareLand", "Beach", "Desert", "Forest", "Park")
-TINY = changes(
-    "epochs=1",
-    "workers=0",
-    "model.image_size=32",
-    "model.embedding_dim=64",
-    "sampler={name: cross_modal, classes_per_batch: 3, per_class: 4}",
-    "schedule.warmup_epochs=0",
-    "data.augmentation=null",
+UNFITTED = (
+    *("epochs=1", "workers=0", "model.image_size=32", "model.embedding_dim=64"),
+    *("schedule.warmup_epochs=0", "data.augmentation=null"),
 )
+TINY = (*UNFITTED, "sampler={name: cross_modal, classes_per_batch: 3, per_class: 4}")
 
 
-def bench(data, out, *more):
-    return likeness("cross-modal", data, "--out", out, *TINY, *more, application="benchmark")
+def bench(data, out, *more, items=TINY):
+    words = ("cross-modal", data, "--out", out, *changes(*items), *more)
+    return likeness(*words, application="benchmark")
 
 
 # --- layouts -----------------------------------------------------------------------------------
@@ -192,7 +189,13 @@ def test_edge_maps_of_photographs_from_the_front_door(tmp_path):
     assert summary["layout"] == LAYOUT
     assert summary["edges"] == "canny"
     figures = summary["methods"]["mathm"]
-    names = {"map", "map_interpolated", "precision@36", "r_precision"}
+    names = {"map", "map_interpolated", "r_precision"}  # the gallery has 36, so no precision@100
+    alike = "precision@100 is left out: it needs a gallery of more than 100 photographs"
+    assert alike in ended.out
+    assert alike in (out / "summary.md").read_text()
+    drawn = out / "pseudo_sketches"
+    assert len(list(drawn.rglob("*.png"))) == 6 * 12
+    assert {path.name for path in tmp_path.iterdir()} == {data.name, out.name}
     assert names | {f"codes_{name}" for name in names} | {"repeats"} == set(figures)
     assert figures["map"]["low"] <= figures["map"]["value"] <= figures["map"]["high"]
     queries = pd.read_parquet(out / "queries" / "mathm-0.parquet")
@@ -202,6 +205,54 @@ def test_edge_maps_of_photographs_from_the_front_door(tmp_path):
     made = len(pd.read_csv(out / "runs.csv"))
     assert bench(data, out, *asked, "--quiet").out == ""
     assert len(pd.read_csv(out / "runs.csv")) == made
-    assert_refused(bench(data, out, *asked, "--codes", "gallery"), "codes must be as it was")
+    assert_refused(
+        bench(data, out, *asked, "--codes", "gallery"), "codes must be 'training', as when"
+    )
     assert_refused(bench(data, tmp_path / "x", "--edges", "hand"), "edges must be one of canny")
     assert_refused(bench(data, tmp_path / "x", *asked, "--split", "zeroshot1"), "split must be")
+
+
+def test_precision_is_of_galleries_that_have_more(tmp_path):
+    data, out = write_aid(tmp_path, classes=CLASSES, per_class=34, side=16), tmp_path / "bench"
+    ended = bench(data, out, "--edges", "sobel", "--methods", "untrained")
+    assert ended.code == 0, ended.err
+    assert "left out" not in ended.out
+    assert "precision@100" in ended.out
+    figures = json.loads((out / "summary.json").read_text())["methods"]["untrained"]
+    assert figures["precision@100"]["value"] == pytest.approx(1 / 3, abs=0.02)  # 34 of 102
+
+
+def test_batches_are_fitted_to_a_small_set_and_an_odd_place_is_refused(tmp_path):
+    data, out = write_aid(tmp_path, classes=CLASSES, per_class=11, side=40), tmp_path / "bench"
+    words = ("--edges", "canny", "--methods", "baseline")
+    (out / "pseudo_sketches").mkdir(parents=True)  # of a call that was stopped, and not whole
+    ended = bench(data, out, *words, items=UNFITTED)
+    assert_refused(ended, "edge maps must be new or hold these")
+    (out / "pseudo_sketches").rmdir()
+    ended = bench(data, out, *words, items=UNFITTED)
+    assert ended.code == 0, ended.err
+    said = "sampler.classes_per_batch=3 instead of 8, sampler.per_class=20 instead of 8"
+    assert f"The data have 3 classes: {said}" in ended.out
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    full = bench(data, tmp_path / "full", "--edges", "canny")
+    assert_refused(full, "out must be a new directory, or one of this benchmark")
+
+
+def test_an_unknown_method_is_told_the_methods_of_this_benchmark(tmp_path):
+    data, out = write_sketchy(tmp_path), tmp_path / "bench"
+    ended = bench(data, out, "--methods", "baseline,nosuch")
+    names = "among untrained, cross_entropy, baseline, within, plain, mathm, "
+    assert_refused(ended, names, "modality_triplets", "proxy_anchor", left=out)
+    ended = bench(data, out, "--methods", "baseline,matm")
+    assert_refused(ended, "methods must be", "got 'matm'; did you mean 'mathm'?", left=out)
+    assert set(checked(BASE, ["modality_triplets"], apart=False)) == {"modality_triplets"}
+
+
+def test_what_train_refuses_is_refused_before_an_edge_map_is_drawn(tmp_path):
+    data = write_aid(tmp_path, classes=CLASSES, per_class=2, side=16)
+    out, own = tmp_path / "bench", tmp_path / "odd.yaml"
+    miners = "miners: [{name: random_triplets}]"
+    own.write_text(f"objective: {{terms: [{{loss: {{name: contrastive}}, {miners}}}]}}")
+    words = ("--edges", "canny", "--methods", f"baseline,{own}")
+    assert_refused(bench(data, out, *words), "of method odd must be", left=out)

@@ -28,6 +28,7 @@ SMALL = (
     *("schedule={name: constant}", "data.augmentation=null"),
 )
 TINY = changes(*SMALL)
+DENSE = "[{loss: {name: contrastive}, miners: [{name: random_triplets}]}]"  # gives none
 CLASSES = ("Airport", "BareLand", "Beach", "Bridge", "Desert", "Forest")
 
 
@@ -77,7 +78,7 @@ def test_every_method_on_a_set_with_its_own_split(tmp_path):
     assert again.code == 0
     runs = pd.read_csv(out / "runs.csv")
     assert runs["repeat"].tolist() == [0] * len(METHODS) + [1] * len(METHODS)
-    assert_refused(bench(birds, out, "--shots", "1"), "shots must be as it was when")
+    assert_refused(bench(birds, out, "--shots", "1"), "shots must be [1, 2], as when")
 
 
 def test_shown_images_are_never_tested_and_the_few_are_among_the_many(scenes):
@@ -227,8 +228,11 @@ def test_refusals(tmp_path, scenes):
     for words, *sentence in (
         (("--methods", "averaged,mean"), "methods must be of averaged, anew", "got 'mean'"),
         (("--shots", "2,1"), "shots must be ascending whole numbers", "got '2,1'"),
-        (("--shots", "none"), "shots must be ascending whole numbers"),
+        (("--shots", "none"), "shots must be ascending whole numbers", "got 'none'"),
+        (("--shots", "1,x"), "shots must be ascending whole numbers from 1", "got '1,x'"),
+        (("--shots", "-1"), "shots must be ascending whole numbers from 1", "got '-1'"),
         (("--shots", "1,3"), "data must be at least 3 images of 004.Bird_4 to be shown, got 2"),
+        (("--set", f"objective.terms={DENSE}", "--shots", "1"), "must be such that give dense"),
         (("--set", "model.class_layer=linear"), "model.class_layer must be cosine"),
         (("--set", "objective.classification=null"), "objective"),
     ):

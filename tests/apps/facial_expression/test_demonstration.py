@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from fixtures.commands import parse
+from fixtures.front_door import last_of
 from likeness_apps import demo as demos
 from likeness_apps.demo import JOURNAL, Journal, demo
 from likeness_apps.facial_expression import demo_pictures, demonstration
@@ -27,7 +28,7 @@ ROUNDS = ("epochs=2", "subclasses.epochs_per_round=1", "subclasses.min_images=10
 def quick(domain, data, out, *, config, changes, include_images):
     """A run of an epoch or two."""
     more = ROUNDS if config == "demo_subclasses" else ("epochs=1",)
-    changes = [*changes, *SMALL, *more]
+    changes = last_of(*changes, *SMALL, *more)
     train(domain, data, out, config=config, changes=changes, include_images=include_images)
 
 

@@ -157,7 +157,10 @@ def test_another_set_or_half_a_set_is_refused(tmp_path):
     next(birds.glob("images/*/*.jpg")).unlink()
     ended = reproduce("proxy_anchor", birds, "--out", out)
     assert_refused(ended, "data must be as published", "1 errors", left=out)
-    assert_refused(reproduce("proxy_anker", birds, "--out", out), "did you mean 'proxy_anchor'")
+    ended = reproduce("proxy_anker", birds, "--out", out)
+    assert_refused(ended, "paper must be", "did you mean 'proxy_anchor'")
+    twice = reproduce("proxy_anchor", birds, "--out", out, "--set", "epochs=1", "--set", "epochs=2")
+    assert_refused(twice, "--set must be given once for each key", left=out)
 
 
 def test_weight_imprinting_from_the_front_door(tmp_path):

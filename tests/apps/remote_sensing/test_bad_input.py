@@ -248,6 +248,15 @@ def test_no_model(scenes, tmp_path):
     assert_refused(ended, "model must be a model or run directory", left=tmp_path / "out")
 
 
+def test_a_run_that_was_stopped(copied, scenes, tmp_path):
+    """It is a run directory, so what is missing is its end."""
+    shutil.rmtree(copied / "model")
+    for _ in range(2):
+        ended = likeness("predict", copied, scenes, "--out", tmp_path / "out.csv")
+        assert_refused(ended, f"model must be a finished run, got {copied}", "with --resume")
+        shutil.rmtree(copied / "checkpoints", ignore_errors=True)  # stopped before the first one
+
+
 def test_a_loss_that_is_not_finite_names_the_batch(scenes, tmp_path):
     out = tmp_path / "run"
     ended = train(scenes, out, "optimiser.lr=1e12", "sampler.per_class=2")

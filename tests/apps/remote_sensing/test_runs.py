@@ -81,6 +81,15 @@ def test_a_split_without_some_classes_is_told(scenes, tmp_path):
     assert "test holds" not in ended.out
 
 
+def test_a_run_that_is_refused_late_leaves_nothing_and_can_be_tried_again(scenes, tmp_path):
+    """What a method asks of the objective is known when its networks are built."""
+    asked = ("epochs=1", "method={name: hdml}", "objective.terms=[{loss: {name: contrastive}}]")
+    out = tmp_path / "run"
+    ended = likeness("train", scenes, "--out", out, *small(*asked))
+    assert_refused(ended, "objective.terms must be one with", left=out)
+    assert likeness("train", scenes, "--out", out, *small("epochs=1")).code == 0
+
+
 def test_a_run_holds_everything(run):
     names = {path.name for path in (run / "model").iterdir()}
     assert names == {*MODEL_FILES, "provenance.json"}

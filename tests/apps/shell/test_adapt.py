@@ -25,6 +25,12 @@ def three(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    data = write_folders(tmp_path_factory.mktemp("m"), classes=("a", "b", "c"), per_class=34)
+    return prepare(DOMAIN, data, DataSpec(), seed=0, quiet=True)
+
+
+@pytest.fixture(scope="module")
 def deep(tmp_path_factory):
     top = tmp_path_factory.mktemp("deep")
     for kind, name in enumerate(("lake", "town")):
@@ -41,12 +47,29 @@ def test_every_shipped_configuration_runs_on_few_classes(three, name):
     assert plan.batches(0)
 
 
-def test_a_batch_keeps_its_size(three, capsys):
-    spec = adapted(three)
+def test_a_batch_keeps_its_size(many, capsys):
+    spec = adapted(many)
     assert (spec.sampler.classes_per_batch, spec.sampler.per_class) == (3, 21)  # 64 were 16 x 4
     printed = capsys.readouterr().out
     assert "sampler.classes_per_batch=3 instead of 16" in printed
     assert "sampler.per_class=21 instead of 4" in printed
+
+
+def test_a_batch_has_no_more_of_a_class_than_there_are(three, capsys):
+    smallest = three.manifest.rows("train")["label"].value_counts().min()
+    assert 4 < smallest < 21
+    for sampler in ("class_balanced", "hard_classes", "representatives"):
+        raw = configs.load(DOMAIN.folder, "center_structured")
+        raw["sampler"] = {"name": sampler, "classes_per_batch": 16, "per_class": 4}
+        fitted = adapt(parse(RunSpec, raw), three, raw=raw, config=None, changes=()).sampler
+        assert (fitted.classes_per_batch, fitted.per_class) == (3, smallest)
+    capsys.readouterr()
+    raw["sampler"]["per_class"] = 9  # what is asked for of each class is not made less
+    assert (
+        adapt(parse(RunSpec, raw), three, raw=raw, config=None, changes=()).sampler.per_class == 9
+    )
+    printed = capsys.readouterr().out
+    assert printed == "The data have 3 classes: sampler.classes_per_batch=3 instead of 16\n"
 
 
 def test_what_the_person_wrote_is_not_changed(three, capsys):

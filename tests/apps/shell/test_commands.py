@@ -210,7 +210,9 @@ def test_a_stop(capsys, error):
     with pytest.raises(SystemExit) as ended:
         refusing(error)()
     assert ended.value.code == 130
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1
+    assert "train and distill go on with --resume; benchmarks" in told
 
 
 def test_a_schedulers_stop_ends_as_ctrl_c_and_leaves_no_temporary_files(tmp_path):

@@ -163,6 +163,11 @@ def test_changes_that_cannot_be_made(tmp_path, change, sentence):
     assert str(caught.value) == sentence
 
 
+def test_a_key_is_changed_once():
+    with pytest.raises(UserError, match=r"^--set must be given once for each key, got epochs=2 "):
+        load(APP, "smoke", ["epochs=1", "seed=3", " epochs=2"])
+
+
 def test_an_empty_list_has_no_place(tmp_path):
     path = tmp_path / "base.yaml"
     path.write_text("terms: []\n")
@@ -175,6 +180,8 @@ def test_unknown_names(tmp_path):
         UserError, match=r"got 'center_structure'; did you mean 'center_structured'"
     ):
         load(APP, "center_structure")
+    with pytest.raises(UserError, match=r"^paper must be a YAML file or one of the known names,"):
+        load(APP, "Two heads", called="paper")
     with pytest.raises(UserError, match=r"one of .*smoke.*, got '.*nowhere.yaml'$"):
         load(APP, str(tmp_path / "nowhere.yaml"))
     (tmp_path / "folder.yaml").mkdir()

@@ -57,6 +57,8 @@ def grown(scenes, cosine):
     ended = likeness("imprint", cosine, scenes / "shots", "--label", NEW, "--out", out)
     assert ended.code == 0, ended.err
     assert "3 classes and 'quay', from 5 images" in ended.out
+    assert "thin" not in ended.out
+    assert "by case only" not in ended.out
     assert "Known images may be taken for 'quay' (of those that were trained on, 0.0 %" in ended.out
     assert f"--set start={out} --set {COSINE}" in ended.out
     return out
@@ -191,6 +193,14 @@ def test_of_a_table_the_rows_of_the_label_that_are_not_held_out(scenes, cosine, 
     assert_refused(other, "images must be a table with rows labelled 'pier'", left=tmp_path / "no")
 
 
+def test_what_is_worth_a_second_look_is_said(scenes, cosine, tmp_path):
+    shot, out = scenes / "shots" / "0.png", tmp_path / "out"
+    ended = likeness("imprint", cosine, shot, "--label", "Lake", "--out", out)
+    assert ended.code == 0, ended.err
+    assert "'Lake' differs from the known class 'lake' by case only" in ended.out
+    assert "One image is thin" in ended.out
+
+
 def test_refusals_leave_nothing(scenes, cosine, grown, tmp_path):
     out = tmp_path / "out"
 
@@ -199,6 +209,17 @@ def test_refusals_leave_nothing(scenes, cosine, grown, tmp_path):
 
     shots = scenes / "shots"
     refused(cosine, shots, "--label", "town", parts=("label must be none of the model's classes",))
+    refused(cosine, shots, "--label", " ", parts=("label must be a name, not empty, got ' '",))
+    refused(
+        cosine,
+        shots,
+        "--label",
+        "a|b",
+        parts=(
+            "label must be",
+            "which stands between",
+        ),
+    )
     refused(cosine, scenes / "known", "--label", NEW, parts=("images must be new to the model",))
     refused(cosine, tmp_path / "no", "--label", NEW, parts=("input must be an existing folder",))
     refused(tmp_path, shots, "--label", NEW, parts=("model must be a model or run directory",))

@@ -75,6 +75,13 @@ def test_rows_carry_what_the_data_said(small_archive, folder):
     assert list(found.columns[:5]) == ["query", "status", "reason", "rank", "distance"]
 
 
+def test_a_sheet_says_which_model_answers(small_archive, run, folder, tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(answers, "write_sheet", lambda *_, title, **__: titles.append(title))
+    ask(small_archive, folder / "lake" / "1.png", k=2, sheet=tmp_path / "sheet.png")
+    assert titles == [f"likeness remote-sensing, model {load_bundle(run / 'model').model_id}"]
+
+
 def test_a_sheet_marks_right_and_wrong_only_where_labels_are_known(archive, run, scenes, tmp_path):
     """The class of a query is known by content, whatever it is called."""
     query = tmp_path / "unnamed.tif"

@@ -33,12 +33,17 @@ def test_every_option_for_other_labels_is_named():
     require_fit(several, SEVERAL, "")
     with pytest.raises(UserError, match=r"objective\.classification\.name=binary_cross_entropy"):
         require_fit(several, ONE, "")
+    binary = spec("objective.classification.name=binary_cross_entropy", name="smoke")
+    with pytest.raises(UserError, match=r"got objective\.classification\.name=[a-z_]*$"):
+        require_fit(binary, ONE, "")
 
 
 @pytest.mark.parametrize("monitor", ["accuracy", "average_accuracy"])
 def test_what_needs_a_class_layer(monitor):
     without = spec(f"monitor={monitor}", "objective.classification=null", name="smoke")
-    with pytest.raises(UserError, match=f"monitor must be one of map_at_r .*got '{monitor}'"):
+    with pytest.raises(
+        UserError, match=f"monitor must be one of map_at_r .*'{monitor}'; set monitor"
+    ):
         require_fit(without, ONE, "")
     require_fit(spec("monitor=map_at_r", "objective.classification=null", name="smoke"), ONE, "")
     require_fit(spec("monitor=null", "objective.classification=null", name="smoke"), ONE, "")

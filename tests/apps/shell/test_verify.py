@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fixtures.front_door import likeness
+from fixtures.front_door import assert_refused, likeness
 from likeness.errors import UserError
 from likeness.evaluation.verification import fold_accuracy
 from likeness_apps.shell.pair_lists import (
@@ -110,6 +110,7 @@ def test_a_table_of_pairs(tmp_path: Path) -> None:
     assert table["group"].tolist() == ["a.png", "a.png"]
     for text, sentence in (
         ("first,second\na,b\n", "pairs must be a table with the columns first, second, same"),
+        ("first,second,same\n", "pairs must be a table with at least one row, got '.*pairs.csv'"),
         ("first,second,same\na,b,maybe\n", "same of pair 1 must be 0 or 1, got 'maybe'"),
         ("first,second,same\na,,1\n", "second of pair 1 must be given"),
     ):
@@ -137,7 +138,7 @@ def test_images_are_found_by_name() -> None:
     paths = pd.Series(["x/a_1.jpg", "y/b_1.png", "y/c.png"])
     assert places_of(pd.Series(["c", "a_1", "c"]), paths, by_stem=True).tolist() == [2, 0, 2]
     assert places_of(pd.Series(["y/c.png"]), paths, by_stem=False).tolist() == [2]
-    with pytest.raises(UserError, match="features must be a row for every image of pairs"):
+    with pytest.raises(UserError, match=r"features must have a row for .* got none for 'd'$"):
         places_of(pd.Series(["d"]), paths, by_stem=True)
     twice = pd.Series(["x/a.jpg", "y/a.png"])
     with pytest.raises(UserError, match="features must be one row for each image of pairs"):
@@ -193,6 +194,25 @@ def test_a_table_of_pairs_and_an_image_that_failed(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "out/pairs.csv")
     assert table["status"].tolist() == ["error"] + ["ok"] * (2 * PEOPLE - 1)
     assert table["score"].isna().tolist() == (table["status"] == "error").tolist()
+
+
+@pytest.mark.parametrize("same", [0, 1])
+def test_pairs_of_one_kind_measure_nothing(tmp_path: Path, same: int) -> None:
+    features = embedded(tmp_path / "features.parquet")
+    row = "Some_Body0/Some_Body0_0001.jpg,Some_Body0/Some_Body0_0002.jpg"
+    (tmp_path / "pairs.csv").write_text(f"first,second,same\n{row},{same}\n", encoding="utf-8")
+    words = ("score", tmp_path / "pairs.csv", features, "--protocol", "verification")
+    ended = likeness(*words, "--out", tmp_path / "out")
+    rule = "same must be 1 of some pairs (the same) and 0 of others"
+    assert_refused(ended, rule, f"got 'only {same}'", left=tmp_path / "out")
+
+
+@pytest.mark.parametrize("application", ["facial-expression", "person-reid", "remote-sensing"])
+def test_an_unknown_protocol_is_told_those_of_pairs_too(tmp_path: Path, application: str) -> None:
+    inputs = lfw_list(tmp_path / "pairs.txt"), embedded(tmp_path / "features.parquet")
+    asked = ("score", *inputs, "--protocol", "bogus", "--out", tmp_path / "out")
+    ended = likeness(*asked, application=application)
+    assert_refused(ended, "protocol must be one of", "lfw, verification, got 'bogus'")
 
 
 def test_options_of_other_protocols_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from likeness.config import parse
@@ -18,10 +19,11 @@ BALANCED = ("attention_triplet", "smoke", "demo")
 SIZES = [(30, 300), (38, 25, 137), (13, 14, 33, 51, 110, 111, 670), (20, 9, 40, 80, 30, 9, 9, 400)]
 
 
-def fitted(name, classes):
+def fitted(name, label_N):
     raw = configs.load(DOMAIN.folder, name)
-    labels = SimpleNamespace(classes=[str(number) for number in range(classes)])
-    prepared = SimpleNamespace(bands=3, labels=labels)
+    labels = SimpleNamespace(classes=[str(number) for number in np.unique(label_N)])
+    manifest = SimpleNamespace(rows=lambda split: pd.DataFrame({"label": label_N.astype(str)}))
+    prepared = SimpleNamespace(bands=3, labels=labels, manifest=manifest)
     return adapt(parse(RunSpec, raw), prepared, raw=raw, config=name, changes=(), quiet=True)
 
 
@@ -29,7 +31,7 @@ def fitted(name, classes):
 @pytest.mark.parametrize("name", BALANCED)
 def test_every_class_is_drawn_equally_often(name, sizes):
     labels = np.repeat(np.arange(len(sizes)), sizes)
-    plan = build_plan(fitted(name, len(sizes)).sampler, labels, seed=0)
+    plan = build_plan(fitted(name, labels).sampler, labels, seed=0)
     for batch in plan.batches(3):
         drawn = np.bincount(labels[batch], minlength=len(sizes))
         assert drawn.min() == drawn.max() >= 2

@@ -212,7 +212,10 @@ def test_refusals(tmp_path):
     named = table(["a.png"], "town")
     for label, sentence in [
         ("town", "label must be none of the model's classes"),
-        ("", "label must be a name without spaces around it"),
+        ("", "label must be a name, not empty, got ''"),
+        (" ", "label must be a name, not empty, got ' '"),
+        ("a|b", r"label must be a name without control characters and '\|', .*, got 'a\|b'"),
+        ("a\tb", "label must be a name without control characters"),
         (" pier", "label must be a name without spaces around it"),
     ]:
         with pytest.raises(UserError, match=sentence):

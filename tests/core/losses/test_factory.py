@@ -74,7 +74,8 @@ def test_a_margin_loss_without_boundaries_of_classes_fits_several_labels() -> No
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        ({"name": "triplett"}, "config.loss.name must be one of .*'triplet'.*, got 'triplett'"),
+        ({"name": "triplett"}, "config.loss.name must be .*, got 'triplett'; did .* 'triplet'"),
+        ({"name": "zzzz"}, "config.loss.name must be one of .*'triplet'.*, got 'zzzz'"),
         ({"name": "triplet", "marign": 0.2}, "config.loss.marign .*did you mean 'margin'"),
         ({"name": "triplet", "margin": -1}, "config.loss.margin must be greater than or equal"),
         ({"name": "triplet", "margin": float("nan")}, "config.loss.margin must be a finite"),

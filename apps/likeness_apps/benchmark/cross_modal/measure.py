@@ -30,13 +30,16 @@ CODES = "codes_"  # before the figures of 64-bit codes
 MOST_FOR_CODES = 10_000  # training images that codes are fitted to
 
 
-def build(spec: RunSpec, manifest: Manifest, *, changes: Sequence[str] = ()) -> Setup:
+def build(
+    spec: RunSpec, manifest: Manifest, *, changes: Sequence[str] = (), quiet: bool = True
+) -> Setup:
     """All that a network is made of before its first step; bands and type are the photographs'.
 
     Args:
         spec: the configuration; `monitor` and `patience` are put aside, for nothing is chosen.
         manifest: a divided set of both modalities without unreadable images.
         changes: what the person set, which is never fitted to the data.
+        quiet: say nothing.
 
     Raises:
         UserError: if parts do not fit each other or the data.
@@ -46,7 +49,7 @@ def build(spec: RunSpec, manifest: Manifest, *, changes: Sequence[str] = ()) -> 
     photos = training[training["modality"] == PHOTO]
     bands, dtype = photos.groupby(["bands", "dtype"]).size().idxmax()
     ready = replace(ready, bands=int(bands), dtype=str(dtype))
-    return built(spec, ready, changes=changes, quiet=True)
+    return built(spec, ready, changes=changes, quiet=quiet)
 
 
 class _Side(NamedTuple):
@@ -65,6 +68,9 @@ class _Side(NamedTuple):
 
 def asked(setup: Setup, *, codes: CodesFrom, apart: bool) -> Found:
     """What sketches of unseen classes find among photographs of them.
+
+    Precision@K of a gallery of no more than K photographs is left out: it is the class's share of
+    the gallery, in whatever order.
 
     Args:
         setup: with the trained network.
@@ -90,7 +96,7 @@ def asked(setup: Setup, *, codes: CodesFrom, apart: bool) -> Found:
     coded = cross_modal_codes(
         *sides, fit_to=codes, training_ND=training_ND, space=space, exclude=exclude
     )
-    return _found(plain, coded, sketches.rows)
+    return _found(plain, coded, sketches.rows, trivial=f"precision@{len(photos.rows)}")
 
 
 def _embedded(setup: Setup, rows: pd.DataFrame) -> _Side:
@@ -107,14 +113,19 @@ def _for_codes(setup: Setup) -> np.ndarray:
     return _embedded(setup, rows).embeddings_ND
 
 
-def _found(plain: RetrievalResult, coded: RetrievalResult, queries: pd.DataFrame) -> Found:
+def _found(
+    plain: RetrievalResult, coded: RetrievalResult, queries: pd.DataFrame, *, trivial: str
+) -> Found:
+    """All figures but the one called `trivial`."""
     results = (("", plain), (CODES, coded))
     values: dict[str, float] = {}
     columns: dict[str, np.ndarray] = {}
     protocol: dict[str, Any] = {}
     for before, result in results:
-        values |= {f"{before}{name}": found.value for name, found in result.values().items()}
-        columns |= {f"{before}{name}": column for name, column in result.per_query.items()}
+        named = result.values()
+        names = [name for name in named if name != trivial]
+        values |= {f"{before}{name}": named[name].value for name in names}
+        columns |= {f"{before}{name}": result.per_query[name] for name in names}
         protocol[f"{before}retrieval"] = {**result.protocol, "skipped": result.skipped}
     kept = queries[["path", "label", "group"]].reset_index(drop=True).assign(**columns)
     return Found(values, kept, protocol)

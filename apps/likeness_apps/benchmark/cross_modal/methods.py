@@ -7,7 +7,15 @@ from typing import Any
 
 from likeness.errors import require
 from likeness.training.spec import RunSpec
-from likeness_apps.benchmark.recipes import UNTRAINED, Recipe, recipe_of, with_recipe
+from likeness_apps.benchmark.recipes import (
+    MODALITY_LOSS,
+    RECIPES,
+    UNTRAINED,
+    Recipe,
+    chosen,
+    known,
+    with_recipe,
+)
 
 
 def _classified(*losses: Mapping[str, Any]) -> Recipe:
@@ -16,7 +24,7 @@ def _classified(*losses: Mapping[str, Any]) -> Recipe:
     return {"objective": {"classification": {"name": "cross_entropy"}, "terms": terms}}
 
 
-_MODALITY = {"name": "modality_triplets"}
+_MODALITY = {"name": MODALITY_LOSS}
 METHODS: dict[str, Recipe] = {
     UNTRAINED: {},
     "cross_entropy": _classified(),
@@ -40,9 +48,10 @@ def checked(base: Mapping[str, Any], methods: Sequence[str], *, apart: bool) -> 
     Raises:
         UserError: for a mistake in any of them, or two of one name.
     """
+    names = list(dict.fromkeys([*METHODS, MODALITY_LOSS, *known()]))
     found: dict[str, RunSpec] = {}
     for method in methods:
-        name, recipe = (method, METHODS[method]) if method in METHODS else recipe_of(method)
+        name, recipe = chosen(method, RECIPES | METHODS, names)
         require(name not in found, "methods", "named once each", name)
         objective = dict(recipe.get("objective", base["objective"]))
         whole = {**recipe, "objective": {**objective, "exclude_groups": apart}}

@@ -13,26 +13,24 @@ import pandas as pd
 from likeness.config import parse
 from likeness.data.manifest import Manifest
 from likeness.errors import require
-from likeness.evaluation.cross_modal import CodesFrom
+from likeness.evaluation.cross_modal import PRECISION_AT, CodesFrom
 from likeness.files import write_json, write_text
 from likeness.provenance import collect_provenance, hash_table
 from likeness.training.spec import RunSpec
 from likeness_apps.benchmark import table
 from likeness_apps.benchmark.cross_modal.edges import LAYOUT, Edges, with_pseudo_sketches
-from likeness_apps.benchmark.cross_modal.layouts import LOOKED_FOR, find
+from likeness_apps.benchmark.cross_modal.layouts import LOOKED_FOR, PHOTO, SKETCH, find
 from likeness_apps.benchmark.cross_modal.measure import asked, build
 from likeness_apps.benchmark.cross_modal.methods import checked
 from likeness_apps.benchmark.layouts import recognise
 from likeness_apps.benchmark.protocol import divided, is_published
-from likeness_apps.benchmark.rounds import Bench, run_all
+from likeness_apps.benchmark.rounds import Bench, require_all_trainable, run_all
 from likeness_apps.benchmark.training import readable
 from likeness_apps.shell import configs
-from likeness_apps.shell.console import progress, show_table
-from likeness_apps.shell.outputs import require_new
+from likeness_apps.shell.console import progress, say
 from likeness_apps.shell.setup import Setup
 
 FOLDER = "benchmark"  # of the shared configurations
-EDGES = ".pseudo_sketches"  # beside the output: edge maps of the photographs
 SHOWN = ("map", "precision", "codes_map", "codes_precision", "repeats")  # in the terminal
 
 
@@ -81,25 +79,54 @@ def cross_modal(request: Request) -> int:
     apart = request.edges is not None
     specs = checked(base, request.methods, apart=apart)
     shared = parse(RunSpec, base)
-    if not (out / table.FACTS).is_file():  # before an edge map is made
-        require_new(out, "a new directory, or one of this benchmark")
-    manifest = _both_modalities(request, max(shared.model.height_width))
+    edges = None
+    if request.edges is not None:
+        edges = Edges(request.edges, side=2 * max(shared.model.height_width))  # type: ignore[arg-type]
+    source = _source(request)
+    unread = source if edges is None else _twice(source)
+    require_all_trainable(specs, divided(unread, 0), request.changes)
+    table.require_place(out)
+    manifest = readable_sides(_both_modalities(request, source, edges), quiet=quiet)
     facts = _facts(manifest, request, shared)
     table.begin(out, facts, {name: spec.model_dump(mode="json") for name, spec in specs.items()})
 
     def of_repeat(spec: RunSpec, repeat: int) -> Setup:
-        return build(spec, divided(manifest, repeat), changes=request.changes)
+        return build(spec, divided(manifest, repeat), changes=request.changes, quiet=quiet)
 
     ask = partial(asked, codes=request.codes, apart=apart)  # type: ignore[arg-type]
     failed = run_all(Bench(out, of_repeat, ask, quiet), specs, request.repeats)
-    # Intervals draw groups of sketches in place of classes.
-    found = table.summarise(out, list(specs), shared=is_published(manifest), by="group")
-    made = collect_provenance(seed=shared.seed, data_hash=facts["data"])
-    write_json(out / "summary.json", {"methods": found, "provenance": made, **facts})
-    write_text(out / "summary.md", f"{title(manifest)}\n\n{table.markdown(found)}\n")
-    heads, rows = table.rows_of({method: _shown(figures) for method, figures in found.items()})
-    show_table(title(manifest), heads, rows, quiet=quiet)
+    _conclude(request, manifest, facts, list(specs), shared.seed)
     return failed
+
+
+def _conclude(
+    request: Request, manifest: Manifest, facts: dict[str, Any], methods: list[str], seed: int
+) -> None:
+    """Figures over the repeats, for people and for programs."""
+    out, quiet = request.out, request.quiet
+    # Intervals draw groups of sketches in place of classes.
+    found = table.summarise(out, methods, shared=is_published(manifest), by="group")
+    if found:
+        made = collect_provenance(seed=seed, data_hash=facts["data"])
+        write_json(out / "summary.json", {"methods": found, "provenance": made, **facts})
+        left_out = _left_out(found)
+        parts = [title(manifest), table.markdown(found), *left_out]
+        write_text(out / "summary.md", "\n\n".join(parts) + "\n")
+        shown = {method: _shown(figures) for method, figures in found.items()}
+        table.show(title(manifest), shown, out / "summary.md", quiet=quiet)
+        for line in left_out:
+            say(line, quiet=quiet)
+    say(table.places(out, found), quiet=quiet)
+    if request.edges is not None:
+        say(f"{out / table.EDGES}: the edge maps", quiet=quiet)
+
+
+def _left_out(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What to say where no precision is given."""
+    name = f"precision@{PRECISION_AT}"
+    if any(name in figures for figures in found.values()):
+        return []
+    return [f"{name} is left out: it needs a gallery of more than {PRECISION_AT} photographs."]
 
 
 def title(manifest: Manifest) -> str:
@@ -113,24 +140,33 @@ def _shown(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {name: item for name, item in figures.items() if name.partition("@")[0] in SHOWN}
 
 
-def _both_modalities(request: Request, side: int) -> Manifest:
-    """The set with its sketches, or with edge maps of its photographs; readable files alone."""
-    data, quiet = request.data, request.quiet
+def _source(request: Request) -> Manifest:
+    """The set with its sketches, or photographs alone; no file is read yet."""
+    data = request.data
     require(data.exists(), "data", LOOKED_FOR, str(data))
     if request.edges is None:
         found = find(data, request.split) if data.is_dir() else None
         require(found is not None, "data", LOOKED_FOR, str(data))
         assert found is not None
-        return readable_sides(found, quiet=quiet)
+        return found
     rule = "left out with edges, which go with random halves of the classes"
     require(request.split is None, "split", rule, request.split)
-    edges = Edges(request.edges, side=2 * side)  # type: ignore[arg-type]
-    photos = recognise(data)
-    divided(photos, 0)  # refuses before an edge map is made
-    with progress("edge maps", quiet=quiet) as advance:
-        drawn = request.out.with_name(request.out.name + EDGES)
-        both = with_pseudo_sketches(photos, drawn, edges, on_progress=advance)
-    return readable_sides(both, quiet=quiet)
+    return recognise(data)
+
+
+def _twice(photos: Manifest) -> Manifest:
+    """The set as it is with an edge map of each photograph, before one is made."""
+    sides = [photos.table.assign(modality=kind) for kind in (PHOTO, SKETCH)]
+    return photos.with_table(pd.concat(sides))
+
+
+def _both_modalities(request: Request, source: Manifest, edges: Edges | None) -> Manifest:
+    """The set with its sketches, or with edge maps of its photographs, which are drawn."""
+    if edges is None:
+        return source
+    with progress("edge maps", quiet=request.quiet) as advance:
+        drawn = request.out / table.EDGES
+        return with_pseudo_sketches(source, drawn, edges, on_progress=advance)
 
 
 def readable_sides(manifest: Manifest, *, quiet: bool) -> Manifest:

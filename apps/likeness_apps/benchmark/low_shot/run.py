@@ -30,10 +30,10 @@ from likeness_apps.benchmark.low_shot.division import divided
 from likeness_apps.benchmark.low_shot.networks import STARTS, Networks
 from likeness_apps.benchmark.protocol import Found, is_published
 from likeness_apps.benchmark.rounds import recorded, rounded
-from likeness_apps.benchmark.training import readable, seeded
+from likeness_apps.benchmark.training import readable, require_trainable, seeded
 from likeness_apps.shell import configs
 from likeness_apps.shell.adapt import fit_warmup
-from likeness_apps.shell.console import say, show_table
+from likeness_apps.shell.console import say
 
 FOLDER = "benchmark"  # of the shared configurations
 NEAREST, TUNED = "nearest", "_tuned"
@@ -51,7 +51,7 @@ class Request:
         data: the set.
         out: a new directory, or the one of a benchmark that was stopped.
         methods: of `METHODS`.
-        shots: images shown of each novel class, ascending.
+        shots: images shown of each novel class, ascending; see `shots_of`.
         tuning_epochs: of fine-tuning; None is a third of the configuration's.
         tuning_rate: what the learning rate is multiplied by in it.
         config: the base network: a shipped name or a file.
@@ -73,6 +73,20 @@ class Request:
     quiet: bool = False
 
 
+def shots_of(text: str) -> tuple[int, ...]:
+    """The numbers of shown images, from a list by commas.
+
+    Raises:
+        UserError: if they are no ascending whole numbers.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    shots = tuple(int(part) for part in parts if part.isdecimal())
+    ascending = list(shots) == sorted(set(shots)) and min(shots, default=0) >= 1
+    fits = ascending and len(shots) == len(parts)
+    require(fits, "shots", "ascending whole numbers from 1", text)
+    return shots
+
+
 def low_shot(request: Request) -> int:
     """Train, show, fine-tune and test; goes on where it was stopped.
 
@@ -88,7 +102,9 @@ def low_shot(request: Request) -> int:
     spec = base_spec(fit_warmup(raw, config=request.config, changes=request.changes, quiet=quiet))
     tuning = tuning_of(spec, request.tuning_epochs, request.tuning_rate)
     manifest = recognise(request.data)
-    divided(manifest, 0, request.shots[-1])  # refuses before every file is read
+    first = divided(manifest, 0, request.shots[-1]).training(0)
+    require_trainable(spec, first, changes=request.changes)
+    table.require_place(out)
     manifest = readable(manifest, quiet=quiet)
     facts = _facts(manifest, request, spec, tuning)
     table.begin(out, facts, {name: {} for name in request.methods})
@@ -107,7 +123,7 @@ def low_shot(request: Request) -> int:
             if not table.is_done(table.read_runs(out), method, repeat):
                 say(f"{method}, repeat {repeat + 1} of {request.repeats}", quiet=quiet)
                 measure = partial(_measured, request, networks, method, repeat)
-                failed += not recorded(out, method, repeat, measure, quiet=quiet)
+                failed += not recorded(out, method, repeat, measure)
         if not failed:
             shutil.rmtree(folder / "base" / "checkpoints", ignore_errors=True)
     _conclude(request, manifest, facts, spec)
@@ -201,9 +217,6 @@ def _require_fits(request: Request) -> None:
     for method in request.methods:
         require(method in METHODS, "methods", f"of {', '.join(METHODS)}", method)
     require(request.methods, "methods", "at least one", "none")
-    shots = request.shots
-    ascending = list(shots) == sorted(set(shots)) and min(shots, default=0) >= 1
-    require(ascending, "shots", "ascending whole numbers from 1", ",".join(map(str, shots)))
 
 
 def _facts(manifest: Manifest, request: Request, spec: RunSpec, tuning: RunSpec) -> dict[str, Any]:
@@ -225,13 +238,14 @@ def _conclude(request: Request, manifest: Manifest, facts: dict[str, Any], spec:
     out, quiet = request.out, request.quiet
     shared = is_published(manifest)
     found = table.summarise(out, request.methods, shared=shared)
-    made = collect_provenance(seed=spec.seed, data_hash=facts["data"])
-    write_json(out / "summary.json", {"methods": found, "provenance": made, **facts})
-    rows = _by_shots(found, request.shots)
-    write_text(out / "summary.md", f"{table.markdown(rows)}\n")
-    title = f"{manifest.layout}, novel classes known from a few images"
-    show_table(title, *table.rows_of(rows), quiet=quiet)
-    say(f"{out / table.RUNS}: every run;  {out / 'summary.md'}: the table", quiet=quiet)
+    if found:
+        made = collect_provenance(seed=spec.seed, data_hash=facts["data"])
+        write_json(out / "summary.json", {"methods": found, "provenance": made, **facts})
+        rows = _by_shots(found, request.shots)
+        write_text(out / "summary.md", f"{table.markdown(rows)}\n")
+        title = f"{manifest.layout}, novel classes known from a few images"
+        table.show(title, rows, out / "summary.md", quiet=quiet)
+    say(table.places(out, found), quiet=quiet)
 
 
 def _by_shots(
