@@ -42,6 +42,7 @@ class Blend(StrEnum):
 
 @command
 def map_(
+    context: typer.Context,
     model: Model,
     scene: Annotated[Path, typer.Argument(help="A raster that GDAL reads.")],
     out: Annotated[Path, typer.Option("--out", help="A new GeoTIFF of class numbers.")],
@@ -79,12 +80,13 @@ def map_(
     Example: likeness APP map runs/ucm scene.tif --out classes.tif --gpkg windows.gpkg
     """
     from likeness.inference.predictor import Predictor
-    from likeness_apps.remote_sensing.domain import DOMAIN
     from likeness_apps.remote_sensing.mapping.run import make_map, tell
     from likeness_apps.shell.console import progress
     from likeness_apps.shell.members import own_bundle
 
-    predictor = Predictor(own_bundle(DOMAIN, model), batch_size=batch_size, device=device)
+    predictor = Predictor(
+        own_bundle(domain_of(context), model), batch_size=batch_size, device=device
+    )
     with progress("mapping", quiet=quiet) as advance:
         done = make_map(
             predictor,

@@ -118,14 +118,15 @@ def _require_place(out: Path, *, resume: bool) -> None:
 
 @contextmanager
 def _taken_back(out: Path, *, resume: bool) -> Iterator[None]:
-    """A run that is refused before its first checkpoint leaves nothing in its new directory.
+    """A run that is refused before its first step leaves nothing in its new directory.
 
     One to resume stays, and so does what a teacher said of the images.
     """
     try:
         yield
     except UserError:
-        if not (resume or has_checkpoint(out / "checkpoints")):
+        began = any((out / name).exists() for name in ("logs", "checkpoints"))
+        if not (resume or began):
             shutil.rmtree(out, ignore_errors=True)
         raise
 

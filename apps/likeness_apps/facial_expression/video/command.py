@@ -9,11 +9,21 @@ import typer
 
 from likeness_apps.facial_expression.faces.command import Grey, Margin, MinFace
 from likeness_apps.shell.commands import command
-from likeness_apps.shell.options import Also, Device, Limit, Model, OutRows, Quiet, Tta
+from likeness_apps.shell.options import (
+    Also,
+    Device,
+    Limit,
+    Model,
+    OutRows,
+    Quiet,
+    Tta,
+    domain_of,
+)
 
 
 @command
 def video(
+    context: typer.Context,
     model: Model,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A video file.")],
     out: OutRows,
@@ -39,13 +49,13 @@ def video(
 
     Example: likeness APP video runs/first talk.mp4 --out talk.parquet --plot talk.png
     """
-    from likeness_apps.facial_expression.domain import DOMAIN
     from likeness_apps.facial_expression.faces.cascade import CascadeDetector
     from likeness_apps.facial_expression.video.run import SHARE, predict_video
     from likeness_apps.shell.console import progress, say
     from likeness_apps.shell.members import own_bundle, predictor_of
 
-    models = [own_bundle(DOMAIN, one) for one in (model, *(also or []))]
+    domain = domain_of(context)
+    models = [own_bundle(domain, one) for one in (model, *(also or []))]
     predictor = predictor_of(models, batch_size=batch_size, device=device, tta=tta)
     with progress("looking", quiet=quiet) as advance:
         watched = predict_video(
