@@ -256,3 +256,12 @@ def test_what_train_refuses_is_refused_before_an_edge_map_is_drawn(tmp_path):
     own.write_text(f"objective: {{terms: [{{loss: {{name: contrastive}}, {miners}}}]}}")
     words = ("--edges", "canny", "--methods", f"baseline,{own}")
     assert_refused(bench(data, out, *words), "of method odd must be", left=out)
+
+
+def test_a_set_too_small_for_the_codes_is_refused_before_training(tmp_path):
+    data, out = write_aid(tmp_path, classes=CLASSES, per_class=8, side=16), tmp_path / "bench"
+    words = ("--edges", "canny", "--methods", "baseline")
+    ended = bench(data, out, *words, "--codes", "gallery")
+    assert_refused(ended, "more than 64 photographs of unseen classes", "got 24", left=out)
+    ended = bench(data, out, *words)
+    assert_refused(ended, "more than 64 training images, sketches included,", "got 48", left=out)

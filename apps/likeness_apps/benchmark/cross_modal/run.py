@@ -13,7 +13,7 @@ import pandas as pd
 from likeness.config import parse
 from likeness.data.manifest import Manifest
 from likeness.errors import require
-from likeness.evaluation.cross_modal import PRECISION_AT, CodesFrom
+from likeness.evaluation.cross_modal import BITS, PRECISION_AT, CodesFrom
 from likeness.files import write_json, write_text
 from likeness.provenance import collect_provenance, hash_table
 from likeness.training.spec import RunSpec
@@ -85,6 +85,8 @@ def cross_modal(request: Request) -> int:
     source = _source(request)
     unread = source if edges is None else _twice(source)
     require_all_trainable(specs, divided(unread, 0), request.changes)
+    if not (out / table.FACTS).is_file():  # of one that was begun, `begin` says what differs
+        _require_rows_for_codes(divided(unread, 0), request.codes)
     table.require_place(out)
     manifest = readable_sides(_both_modalities(request, source, edges), quiet=quiet)
     facts = _facts(manifest, request, shared)
@@ -152,6 +154,15 @@ def _source(request: Request) -> Manifest:
     rule = "left out with edges, which go with random halves of the classes"
     require(request.split is None, "split", rule, request.split)
     return recognise(data)
+
+
+def _require_rows_for_codes(manifest: Manifest, codes: str) -> None:
+    """So many bits cannot be fitted to fewer images; told before hours of training."""
+    training = codes == "training"
+    rows = manifest.rows("train") if training else manifest.rows("test").query("modality == @PHOTO")
+    what = "training images, sketches included," if training else "photographs of unseen classes"
+    rule = f"a set of more than {BITS} {what} for codes of as many bits"
+    require(len(rows) > BITS, "data", rule, len(rows))
 
 
 def _twice(photos: Manifest) -> Manifest:
