@@ -66,7 +66,7 @@ TRIED: dict[str, tuple[str, tuple[float, float]]] = {
     "symmetrical": ("objective.synthesis.keep_diagonal", (False, True)),
     "intra_class": ("objective.synthesis.strength", (0.8, 0.4)),
     "densely_anchored": ("objective.synthesis.beta", (0.01, 0.1)),
-    "hdml": ("method.alpha", (90.0, 7.0)),
+    "hdml": ("method.alpha", (1.0, 90.0)),
     "two_stage": ("method.alpha", (0.1, 0.3)),
     "alternating_projections": ("method.weight", (0.0002, 0.002)),
 }

@@ -92,7 +92,9 @@ RECIPES: dict[str, Recipe] = {
     "symmetrical": _pairs("n_pair", synthesis={"name": "symmetrical"}) | _TWO_OF_EACH,
     "intra_class": _pairs("multi_similarity", synthesis={"name": "intra_class", "start_epoch": 3}),
     "densely_anchored": _pairs("multi_similarity", synthesis={"name": "densely_anchored"}),
-    "hdml": _pairs("n_pair", {"name": "n_pairs"}) | _TWO_OF_EACH | {"method": {"name": "hdml"}},
+    "hdml": _pairs("n_pair", {"name": "n_pairs"})
+    | _TWO_OF_EACH
+    | {"method": {"name": "hdml", "window": 16}},  # steps: about an epoch of 1,000 images
     "two_stage": _pairs("triplet")
     | {"method": {"name": "two_stage", "metric_epochs": 2, "generator_epochs": 2}},
     "alternating_projections": _pairs("contrastive", {"name": "with_representative"})

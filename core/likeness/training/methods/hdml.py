@@ -75,10 +75,10 @@ class HDML(Method):
 
     with J_m the run's objective and J_syn its N-pair or triplet term on what was made. The
     generator learns J_gen (`generator_cost`), a linear classifier of features the cross-entropy of
-    real ones; at test time both are thrown away. Formulas, networks and defaults are those of the
-    official code (wzzheng/HDML) for Cars196 with N-pairs. All gradients are taken from one forward
-    pass: the metric loss moves the model only (through the generator, which stays), J_gen the
-    generator only, the cross-entropy the classifier only.
+    real ones; at test time both are thrown away. Formulas, networks and defaults, except for
+    alpha, are those of the official code (wzzheng/HDML) for Cars196 with N-pairs. All gradients are
+    taken from one forward pass: the metric loss moves the model only (through the generator, which
+    stays), J_gen the generator only, the cross-entropy the classifier only.
 
     J_avg and J_gen are means over the last complete window of steps and start at 1e6. The official
     code's J_avg is of the base loss after its weight, with the weight penalty in it; ours is of the

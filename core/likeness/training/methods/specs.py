@@ -15,7 +15,8 @@ class HDMLSpec(Spec):
 
     Attributes:
         alpha: negatives keep exp(-alpha / J_avg) of what they are farther than the positive, > 0;
-            90 goes with N-pairs in the official code, 7 with triplets.
+            1 is for N-pairs, whose J_avg falls from a few nats. The official code's 90 is for a
+            J_avg with the weight penalty in it, its 7 for summed squared hinges: `docs/methods.md`.
         beta: real tuples count exp(-beta / J_gen), > 0; 1e4 with Cars196, 5e3 with other sets.
         label_share: of the labels against reconstruction in J_gen, in [0, 1).
         label_factor: on the labels besides, >= 0.
@@ -28,7 +29,7 @@ class HDMLSpec(Spec):
     """
 
     name: Literal["hdml"] = "hdml"
-    alpha: float = Field(default=90.0, gt=0)
+    alpha: float = Field(default=1.0, gt=0)
     beta: float = Field(default=1e4, gt=0)
     label_share: float = Field(default=0.5, ge=0, lt=1)
     label_factor: float = Field(default=1e4, ge=0)

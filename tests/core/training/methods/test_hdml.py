@@ -24,7 +24,7 @@ from fixtures.tensor_memory import peak_bytes
 from likeness.batch import Batch
 from likeness.errors import UserError
 from likeness.models import ModelSpec, build_embedder
-from likeness.synthesis.hardness_aware import generator_cost
+from likeness.synthesis.hardness_aware import generator_cost, share_left
 from likeness.training.methods import build_method
 from likeness.training.methods.hdml import HDML
 from likeness.training.methods.specs import HDMLSpec
@@ -236,6 +236,17 @@ def test_the_pull_may_be_a_constant(detach):
 
 
 # --- running means --------------------------------------------------------------------------------
+
+
+def test_by_default_what_is_pulled_grows_with_training():
+    """With the official alpha, made for a J_avg that holds the weight penalty, all is pulled."""
+    at_first = math.log(64)  # N-pairs of 64 classes
+    alpha = HDMLSpec().alpha
+    shares = [float(share_left(torch.tensor(j), alpha=alpha)) for j in (at_first, 1.0, 0.1)]
+    assert shares[0] > 0.7
+    assert 0.2 < shares[1] < 0.6
+    assert shares[2] < 1e-3
+    assert float(share_left(torch.tensor(at_first), alpha=90.0)) < 1e-9
 
 
 @pytest.mark.parametrize("weighted", [False, True])
