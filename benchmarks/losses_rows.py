@@ -65,7 +65,7 @@ from likeness.selection import AnySelection, Miner, pipeline
 DIM, PER_CLASS = 128, 4
 PROXIES = 512  # classes of the losses with proxies, whatever the batch holds
 
-REMEMBERED = 4096  # rows of the cross-batch memory
+REMEMBERED = 4096  # references of the cross-batch memory, those of the batch among them
 
 Scalar = Callable[[Tensor, Tensor], Tensor]
 Kind = Literal["pair", "mined", "counted", "others"]
@@ -260,20 +260,20 @@ def pair_rows() -> list[Row]:
         ),
         Row(
             "memory_contrastive",
-            lambda c: _remembering(),
+            lambda c: _remembering(REMEMBERED - c * PER_CLASS),
             _their_memory(),
             same_value=False,
             kind="others",
-            why=f"N + {REMEMBERED} references; the peer's {REMEMBERED} hold the batch",
+            why=f"{REMEMBERED} references on both sides, the batch among them",
         ),
     ]
 
 
-def _remembering() -> Scalar:
+def _remembering(size: int) -> Scalar:
     """The contrastive loss of a batch with itself and a full memory, which then takes the batch."""
     loss = ContrastiveLoss(power=1, reduction="active")
-    memory, past = CrossBatchMemory(REMEMBERED, DIM), torch.arange(REMEMBERED)
-    memory.remember(torch.randn(REMEMBERED, DIM), Batch(past // PER_CLASS, ids=past + REMEMBERED))
+    memory, past = CrossBatchMemory(size, DIM), torch.arange(size)
+    memory.remember(torch.randn(size, DIM), Batch(past // PER_CLASS, ids=past + REMEMBERED))
 
     def run(x: Tensor, y: Tensor) -> Tensor:
         batch = Batch(y, ids=torch.arange(len(y)))

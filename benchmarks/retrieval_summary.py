@@ -1,6 +1,6 @@
-"""Tables of the experiment on zero-shot retrieval from its recorded runs.
+"""Tables and a picture of the experiment on zero-shot retrieval from its recorded runs.
 
-python benchmarks/retrieval.py summary           writes results/retrieval_summary.md
+python benchmarks/retrieval.py summary           writes results/retrieval_summary.md and .svg
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from experiments import RESULTS
-from likeness.evaluation.resampling import Sums
+from likeness.evaluation.resampling import Sums, holm
 from retrieval import FIGURES, FLOORS, MAIN, NOISE, SHARES, SPLITS, TABLE, TEST
 from retrieval_arms import HAND_MADE, NOISY, TRIED
+from retrieval_figure import Standing, draw
 from summaries import (
     NOT_RUN,
     Answers,
@@ -35,27 +36,61 @@ COLUMNS = ("arm", "split", "path", "group", *FIGURES[:-1])
 MAP_AT_R = mean_of("MAP@R", "map@r")
 SHOWN = (MAP_AT_R, *(mean_of(f"R@{k}", f"recall@{k}") for k in (1, 2, 4, 8)))
 OPPONENT = "triplet"
+ARMS = (*FLOORS, *TRIED)
 PAIRS = (("bspml", "multi_similarity"), ("caa", "contrastive_ce"))  # method and its base
+Differences = dict[str, Compared]  # of each other arm that was run
 
 
 def summarise() -> None:
-    """Write the summary beside the table."""
-    items = read_items(TABLE.items(MAIN), COLUMNS)
+    """Write the summary and the picture beside the table."""
+    answers = answers_of(read_items(TABLE.items(MAIN), COLUMNS))
     noisy = read_items(TABLE.items(NOISE), (*COLUMNS, "share"))
-    publish(SUMMARY, render(TABLE.read(), items, noisy))
+    found = {other: differences(answers, other) for other in (OPPONENT, HAND_MADE)}
+    publish(SUMMARY, render(TABLE.read(), answers, found, noisy))
+    standings = standings_of(answers, found[OPPONENT])
+    if standings:
+        title = "MAP@R on unseen classes of AID (95 % interval)"
+        draw(standings, SUMMARY.with_suffix(".svg"), opponent=OPPONENT, title=title)
 
 
-def render(runs: pd.DataFrame, items: pd.DataFrame, noisy: pd.DataFrame) -> str:
-    """The whole summary."""
+def render(
+    runs: pd.DataFrame, answers: Answers, found: dict[str, Differences], noisy: pd.DataFrame
+) -> str:
+    """The whole summary; `found` by opponent."""
     parts = [
         "# Zero-shot retrieval on AID: results",
-        "Protocol: `benchmarks/retrieval.md`.",
-        render_table(runs, answers_of(items)),
-        *(render_differences(answers_of(items), other) for other in (OPPONENT, HAND_MADE)),
+        f"Protocol: `benchmarks/retrieval.md`. The same as a picture: "
+        f"[{SUMMARY.stem}.svg]({SUMMARY.stem}.svg).",
+        render_table(runs, answers),
+        *(render_differences(*one) for one in found.items()),
         render_noise(noisy),
         total_of_runs(runs, TABLE.path.name),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def differences(answers: Answers, opponent: str) -> Differences:
+    """Every other arm minus one on MAP@R, where both have a split in common."""
+    others = [arm for arm in ARMS if arm != opponent]
+    found = {arm: answers.difference(arm, opponent, MAP_AT_R) for arm in others}
+    return {arm: one for arm, one in found.items() if one is not None}
+
+
+def standings_of(answers: Answers, found: Differences) -> list[Standing]:
+    """Every arm that was run, as the picture shows it."""
+    p_values = holm([1.0 if one.p_value is None else one.p_value for _, one in found.values()])
+    corrected = dict(zip(found, p_values, strict=True))
+    standings = []
+    for arm in ARMS:
+        estimate = answers.estimate(arm, MAP_AT_R)
+        if estimate is None:
+            continue
+        value, floor = estimate[1], arm in FLOORS
+        if arm in found:
+            standings.append(Standing(arm, value, floor, found[arm][1], corrected[arm]))
+        else:
+            standings.append(Standing(arm, value, floor))
+    return standings
 
 
 def answers_of(items: pd.DataFrame) -> Answers:
@@ -64,36 +99,40 @@ def answers_of(items: pd.DataFrame) -> Answers:
 
 
 def render_table(runs: pd.DataFrame, answers: Answers) -> str:
-    """One row per arm: values with intervals over splits and classes; NMI as mean and range."""
+    """One row per arm, the best first: values with intervals over splits and classes; NMI's range.
+
+    Arms that were not run come last.
+    """
     tested = runs[(runs["study"] == MAIN) & (runs["part"] == TEST) & (runs["status"] == "done")]
-    rows = []
-    for arm in (*FLOORS, *TRIED):
-        found = [answers.estimate(arm, one) for one in SHOWN]
-        cells = [shown(one[1]) for one in found if one is not None]
+    rows: list[tuple[float, list[str]]] = []
+    for arm in ARMS:
+        found = [one[1] for one in (answers.estimate(arm, one) for one in SHOWN) if one is not None]
         own = tested[tested["arm"] == arm].drop_duplicates("split", keep="last")
-        if not cells or own.empty:
-            rows.append([arm, NOT_RUN])
+        if not found or own.empty:
+            rows.append((0.0, [arm, NOT_RUN]))
             continue
         nmi = own["nmi"]
         chosen = ", ".join(
             f"{row.lr:g}/{row.value:g}" for row in own.itertuples() if row.lr == row.lr
         )
         spread = f"{nmi.mean():.3f} ({nmi.min():.3f} to {nmi.max():.3f})"
-        rows.append([arm, f"{len(own)} of {SPLITS}", *cells, spread, chosen])
+        cells = [arm, f"{len(own)} of {SPLITS}", *map(shown, found), spread, chosen]
+        rows.append((found[0].value, cells))
     heads = ["arm", "splits", *(one.title for one in SHOWN), "NMI (range)", "chosen rate/value"]
-    return table(heads, rows)
+    ordered = sorted(rows, key=lambda one: one[0], reverse=True)
+    return table(heads, [cells for _, cells in ordered])
 
 
-def render_differences(answers: Answers, opponent: str) -> str:
-    """Every other arm minus one on MAP@R; Holm over all of them."""
-    others = [arm for arm in (*FLOORS, *TRIED) if arm != opponent]
-    found = [(f"{a} - {opponent}", answers.difference(a, opponent, MAP_AT_R)) for a in others]
+def render_differences(opponent: str, found: Differences) -> str:
+    """Every other arm minus one on MAP@R, the largest first; Holm over all of them."""
+    ordered = sorted(found.items(), key=lambda item: item[1][1].value, reverse=True)
+    titled = [(f"{arm} - {opponent}", one) for arm, one in ordered]
     return section(
         f"Paired differences from `{opponent}` (MAP@R)",
         "95 % intervals by two-level bootstrap (splits, then classes), 2,000 replicates; with n\n"
         "splits they are too narrow by about sqrt((n - 1) / n). One split alone covers evaluation\n"
         "noise only: no claim.",
-        table(difference_heads("splits"), difference_rows(found)),
+        table(difference_heads("splits"), difference_rows(titled)),
     )
 
 

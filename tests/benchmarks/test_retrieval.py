@@ -127,6 +127,27 @@ def test_runs_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "| arcface | not run yet |" in text
     assert "untrained - triplet | 2 | -0.3" in text
     assert "bspml - multi_similarity, lost per 10 % | 2 | -0.04" in text
+    assert text.index("| margin |") < text.index("| untrained |") < text.index("| arcface |")
+    picture = (tmp_path / "summary.svg").read_bytes()
+    assert b"</svg>" in picture
+    summary.summarise()
+    assert (tmp_path / "summary.svg").read_bytes() == picture
+
+
+def test_the_picture_shows_what_holds_after_correction() -> None:
+    """Two arms far above and below, one that differs in nothing, and the floors."""
+    levels = {"triplet": 0.5, "margin": 0.7, "arcface": 0.3, "circle": 0.5, "untrained": 0.1}
+    parts = [
+        answered(seed, level).queries.assign(arm=arm, split=split)
+        for seed, (arm, level) in enumerate(levels.items())
+        for split in range(3)
+    ]
+    answers = summary.answers_of(pd.concat(parts).rename(columns={"label": "group"}))
+    found = summary.differences(answers, "triplet")
+    colours = {one.arm: one.colour for one in summary.standings_of(answers, found)}
+    assert set(colours) == set(levels)
+    assert colours["circle"] == colours["triplet"]
+    assert len({colours[arm] for arm in ("margin", "arcface", "circle", "untrained")}) == 4
 
 
 def test_jobs_go_split_by_split() -> None:
