@@ -19,10 +19,12 @@ from torchvision.models.alexnet import AlexNet
 from torchvision.models.convnext import convnext_tiny
 from torchvision.models.densenet import DenseNet
 from torchvision.models.efficientnet import efficientnet_b0
+from torchvision.models.googlenet import GoogLeNet
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.models.vgg import VGG, cfgs, make_layers
 from torchvision.models.vision_transformer import VisionTransformer
 
+from likeness.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from likeness.errors import require
 from likeness.models import preact_resnet
 from likeness.models.attention import add_attention
@@ -64,13 +66,17 @@ class Backbone(Protocol):
         net: torchvision's network without its class layer; its keys are torchvision's (those of
             GoogLeNet-BN follow the Caffe layers' names, those of PreActResNet-18 a ResNet's).
         first_layer: the key of the convolution that reads the image.
-        head_prefix: the keys of torchvision's class layer, which is not kept.
+        head_prefix: how the keys of torchvision's class layers begin, which are not kept.
     """
 
     num_features: int
     net: nn.Module
     first_layer: str
-    head_prefix: str
+
+    @property
+    def head_prefix(self) -> str | tuple[str, ...]:
+        """See the class."""
+        ...
 
     def __call__(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:
         """The feature map of a batch of images."""
@@ -259,6 +265,46 @@ class ViTBackbone(nn.Module):
         return BackboneOutputs(map_NFhw, tokens_NTF[:, 0])
 
 
+class GoogLeNetBackbone(nn.Module):
+    """GoogLeNet (Szegedy et al. 2015) in torchvision's form, map of stride 32 (8 if small), >= 0.
+
+    That form has batch norms, and 3 x 3 kernels where the paper has 5 x 5. Its weights are made for
+    colours from -1 to 1; images come with ImageNet's mean and deviation taken out, and are brought
+    there first (bands other than colours by the mean of the three).
+    """
+
+    first_layer = "conv1.conv"
+    head_prefix = ("fc.", "aux1.", "aux2.")
+    mean_1B11: Tensor
+    std_1B11: Tensor
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        net = GoogLeNet(aux_logits=False, init_weights=True)
+        self.num_features: int = net.fc.in_features
+        for name in ("avgpool", "dropout", "fc"):
+            net.set_submodule(name, nn.Identity())
+        net.conv1.conv = first_convolution(
+            net.conv1.conv,
+            bands=spec.bands,
+            small=spec.stem == "small",
+            initialise=partial(nn.init.trunc_normal_, std=0.01),
+        )
+        if spec.stem == "small":
+            net.maxpool1 = nn.Identity()
+        self.net = net
+        for name, colours in (("mean_1B11", IMAGENET_MEAN), ("std_1B11", IMAGENET_STD)):
+            values = colours if spec.bands == len(colours) else [sum(colours) / len(colours)]
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:
+        """The map after the last inception block."""
+        map_NFhw = (images_NCHW * self.std_1B11 + self.mean_1B11) * 2 - 1
+        for layer in self.net.children():
+            map_NFhw = layer(map_NFhw)
+        return BackboneOutputs(map_NFhw, None)
+
+
 class InceptionBNBackbone(nn.Module):
     """GoogLeNet-BN (Ioffe and Szegedy 2015), maps of stride 32 (8 with the small stem), >= 0."""
 
@@ -268,24 +314,25 @@ class InceptionBNBackbone(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.num_features = NUM_FEATURES
-        self.image_size = spec.height_width
+        self.image_size = spec.height_width if spec.three_heads else None
         self.net: nn.Module = build_trunk(bands=spec.bands, small=spec.stem == "small")
 
     def forward(self, images_NCHW: Float[Tensor, "N C H W"]) -> BackboneOutputs:
-        """The last map, and those that the heads half-way read.
+        """The last map, and those that heads half-way read, if there are such.
 
         Raises:
             UserError: if the images are not of the size that those heads are made for.
         """
-        sides, (height, width) = tuple(images_NCHW.shape[2:]), self.image_size
-        rule = f"{height} x {width} pixels for inception_bn"
-        require(sides == (height, width), "images_NCHW", rule, sides)
+        if self.image_size is not None:
+            sides, (height, width) = tuple(images_NCHW.shape[2:]), self.image_size
+            rule = f"{height} x {width} pixels for the heads half-way of inception_bn"
+            require(sides == (height, width), "images_NCHW", rule, sides)
         map_NFhw, stages = images_NCHW, {}
         for name, layer in self.net.named_children():
             map_NFhw = layer(map_NFhw)
-            if name in (FIRST_STAGE, MIDDLE_STAGE):
+            if self.image_size is not None and name in (FIRST_STAGE, MIDDLE_STAGE):
                 stages[name] = map_NFhw
-        return BackboneOutputs(map_NFhw, None, stages)
+        return BackboneOutputs(map_NFhw, None, stages or None)
 
 
 class PreActResNetBackbone(nn.Module):
@@ -315,6 +362,8 @@ def build_backbone(spec: ModelSpec) -> Backbone:
             return PlainBackbone(spec)
         case "vit_b_16":
             return ViTBackbone(spec)
+        case "googlenet":
+            return GoogLeNetBackbone(spec)
         case "inception_bn":
             return InceptionBNBackbone(spec)
         case "preact_resnet18":

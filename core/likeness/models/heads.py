@@ -1,9 +1,10 @@
 """Layers on top of the pooled features: embeddings and class logits.
 
-Most networks have one head and one class layer, in a row. GoogLeNet-BN has three heads, as in the
-official code of Wang et al. 2019 (OSM + CAA): the embedding is the vector of the middle one, and
-each head has its class layer. A network with a global and a local head (see `second_order`) joins
-both into the embedding; its class layer reads the global one, whose vector is not normalised.
+Most networks have one head and one class layer, in a row. GoogLeNet-BN has three heads, unless its
+`half_way_heads` is false, as in the official code of Wang et al. 2019 (OSM + CAA): the embedding is
+the vector of the middle one, and each head has its class layer. A network with a global and a local
+head (see `second_order`) joins both into the embedding; its class layer reads the global one, whose
+vector is not normalised.
 
 Shapes: N = images, F = features, D = embedding, C = classes.
 """
@@ -65,12 +66,12 @@ def wiring(spec: ModelSpec) -> Wiring:
     """What the heads and class layers of a model read."""
     if spec.two_heads is not None:
         return _TWO_HEADS
-    return _THREE_HEADS if spec.backbone == "inception_bn" else _IN_A_ROW
+    return _THREE_HEADS if spec.three_heads else _IN_A_ROW
 
 
 def head_lengths(spec: ModelSpec, num_features: int) -> dict[str, int]:
     """Length of what each head gives, (N, D)."""
-    if spec.backbone == "inception_bn":
+    if spec.three_heads:
         return {EMBEDDING: spec.embedding_dim or HEAD_LENGTH, FIRST: HEAD_LENGTH}
     if spec.two_heads is not None:
         length = spec.embedding_dim or TWO_HEADS_LENGTH
@@ -80,7 +81,7 @@ def head_lengths(spec: ModelSpec, num_features: int) -> dict[str, int]:
 
 def build_heads(spec: ModelSpec, num_features: int) -> nn.ModuleDict:
     """The embedding heads, F -> D: a linear layer, or the features themselves."""
-    if spec.backbone == "inception_bn":
+    if spec.three_heads:
         size, small = spec.height_width, spec.stem == "small"
         lengths = head_lengths(spec, num_features)
         return nn.ModuleDict(

@@ -36,6 +36,7 @@ _IMAGENET = {
     "efficientnet_b0": torchvision_models.EfficientNet_B0_Weights.IMAGENET1K_V1,
     "convnext_tiny": torchvision_models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1,
     "vit_b_16": torchvision_models.ViT_B_16_Weights.IMAGENET1K_V1,
+    "googlenet": torchvision_models.GoogLeNet_Weights.IMAGENET1K_V1,
 }
 _POSITIONS = "encoder.pos_embedding"
 

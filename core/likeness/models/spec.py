@@ -21,6 +21,7 @@ BackboneName = Literal[
     "efficientnet_b0",
     "convnext_tiny",
     "vit_b_16",
+    "googlenet",
     "inception_bn",
     "preact_resnet18",
 ]
@@ -86,27 +87,28 @@ class ModelSpec(Spec):
 
     Attributes:
         backbone: the network that reads the image: one of torchvision's, `inception_bn`
-            (GoogLeNet-BN) with three heads, see `likeness.models.heads`, or `preact_resnet18`, see
-            `likeness.models.preact_resnet`.
+            (GoogLeNet-BN, BN-Inception), see `likeness.models.inception_bn`, or `preact_resnet18`,
+            see `likeness.models.preact_resnet`.
         weights: where the backbone starts: `none` (random), `imagenet` (a converted torchvision
             file in the local cache, never fetched; for `inception_bn` a converted Caffe model;
             there is none for `preact_resnet18`), or
             a `.safetensors` file with torchvision's key names, or a model directory whose backbone
             is taken.
         stem: `standard` (torchvision's) or `small`, one 3 x 3 convolution of stride 1 and no
-            max-pooling behind it, for small images; for ResNets, DenseNet, EfficientNet and
-            Inception-BN only.
+            max-pooling behind it, for small images; for ResNets, DenseNet, EfficientNet, GoogLeNet
+            and Inception-BN only.
         last_stride: of the last stage of a ResNet: 2, or 1 for a map of twice the cells a side, as
             is usual in re-identification (Luo et al. 2019, "Bag of tricks").
         bands: channels of the input image, >= 1.
         image_size: side of the input image in pixels, or (height, width) where it is no square,
             each >= 16; one multiple of 16 for ViT, >= 32 for VGG-16, ConvNeXt-T and DenseNet-121
-            (standard stem), >= 63 for AlexNet, >= 71 for Inception-BN (18 with the small stem).
+            (standard stem), >= 63 for AlexNet, >= 71 for Inception-BN with heads half-way (18 with
+            the small stem).
         pooling: from the feature map to one vector: `gap` (mean), `gem` (generalised mean with a
             learned exponent; not for the signed maps of ViT, ConvNeXt and PreActResNet),
             `class_token` (ViT only).
-        embedding_dim: length of the embedding; None makes the pooled features the embedding. That
-            of Inception-BN always comes from its middle head, None: of length 1024.
+        embedding_dim: length of the embedding; None makes the pooled features the embedding. With
+            heads half-way it comes from the middle one, None: of length 1024.
         space: how the embedding is compared; the Embedder itself returns it raw.
         dropout: on the input of the class layer only, in [0, 1): the metric losses see the very
             embedding that search will compare.
@@ -116,6 +118,9 @@ class ModelSpec(Spec):
             `parallel` (product of both), `sequential` (channels, then places) or `sum` (one sigmoid
             of the summed logits).
         attention_options: how; read unless `attention` is `none`.
+        half_way_heads: whether Inception-BN has heads on two earlier maps, as in OSM + CAA, see
+            `likeness.models.heads`; false: one on the last map, as most papers use it and as all
+            other backbones have it anyway.
         two_heads: a head `global` on the last map and a head `local` on the one of twice the cells
             a side, half of `embedding_dim` each (None: 256), for ResNets only; the embedding is
             both, each of unit length, one behind the other. null: one head.
@@ -137,6 +142,7 @@ class ModelSpec(Spec):
     class_layer: ClassLayer = "linear"
     attention: AttentionOrder = "none"
     attention_options: AttentionSpec = AttentionSpec()
+    half_way_heads: bool = True
     two_heads: TwoHeadsSpec | None = None
     channels_last: bool = True
 
@@ -144,6 +150,11 @@ class ModelSpec(Spec):
     def height_width(self) -> HeightWidth:
         """Of the input image, in pixels."""
         return height_width(self.image_size)
+
+    @property
+    def three_heads(self) -> bool:
+        """Whether there are heads half-way."""
+        return self.backbone == "inception_bn" and self.half_way_heads
 
     @model_validator(mode="after")
     def _combinations(self) -> ModelSpec:
@@ -162,7 +173,8 @@ class ModelSpec(Spec):
             fits = self.height_width[0] % VIT_PATCH == 0
             rule = f"a multiple of {VIT_PATCH} for {name}"
         else:
-            least = _LEAST_SIDE.get((name, self.stem), 1)
+            one_head = name == "inception_bn" and not self.half_way_heads
+            least = 1 if one_head else _LEAST_SIDE.get((name, self.stem), 1)
             fits = min(self.height_width) >= least
             rule = f">= {least} for {name} with the {self.stem} stem"
         require(fits, "image_size", rule, self.image_size)

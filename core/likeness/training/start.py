@@ -80,6 +80,7 @@ def load_start(path: str, spec: ModelSpec) -> Start:
     bundle = load_bundle(path)
     found = bundle.embedder.spec
     names = (*_SAME, "attention_options") if spec.attention != "none" else _SAME
+    names = (*names, "half_way_heads") if spec.backbone == "inception_bn" else names
     names = (*names, "class_layer") if bundle.embedder.num_classes else names
     for name in names:
         wanted, got = getattr(spec, name), getattr(found, name)

@@ -154,7 +154,9 @@ def test_nothing_is_left_behind(trained, mode):
     assert not images.requires_grad
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "efficientnet_b0", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "densenet121", "efficientnet_b0", "convnext_tiny", "googlenet"]
+)
 def test_every_kind_of_convolutional_backbone(name):
     torch.manual_seed(0)
     embedder = build_embedder(ModelSpec(backbone=name, image_size=64), num_classes=3).eval()

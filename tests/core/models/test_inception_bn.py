@@ -157,7 +157,8 @@ def test_smaller_images_leave_the_middle_head_no_window(stem, least):
 
 def test_images_of_another_size_are_refused(embedder):
     for ask in (embedder, embedder.embed, embedder.feature_map):
-        with pytest.raises(UserError, match=r"images_NCHW must be 24 x 18 pixels for .*, got \(18"):
+        rule = r"24 x 18 pixels for the heads half-way of inception_bn, got \(18"
+        with pytest.raises(UserError, match=f"images_NCHW must be {rule}"):
             ask(images(2, (18, 24)))
 
 
@@ -203,6 +204,35 @@ def test_the_length_of_the_embedding_is_that_of_the_middle_head():
     assert built.embedding_dim == 8
     assert outputs.logits["class_middle"].shape == (2, 2)
     assert bare.logits == {}
+
+
+def test_without_heads_half_way_it_is_a_network_like_others(embedder):
+    """One head on the same last map, for images of any size; any trunk's weights fit."""
+    torch.manual_seed(1)
+    options = {"half_way_heads": False, "embedding_dim": 8, "image_size": 16}
+    plain = build_embedder(spec(**options), num_classes=2)
+    assert set(plain.heads) == {"embedding"}
+    assert set(plain.classifiers) == {"class"}
+    plain.backbone.net.load_state_dict(embedder.backbone.net.state_dict())
+    plain.eval()
+    with torch.inference_mode():
+        for size in (SIZE, (40, 16)):
+            outputs = plain(images(2, size))
+            assert set(outputs.embeddings) == {"embedding"}
+            head = plain.heads["embedding"]
+            by_hand = plain.feature_map(images(2, size)).mean(dim=(2, 3)) @ head.weight.T
+            torch.testing.assert_close(outputs.embeddings["embedding"], by_hand + head.bias)
+        torch.testing.assert_close(
+            plain.feature_map(images()), embedder.feature_map(images()), rtol=0, atol=0
+        )
+
+
+@pytest.mark.parametrize("stem", ["standard", "small"])
+def test_without_heads_half_way_small_images_leave_a_cell(stem):
+    with torch.device("meta"):
+        options = {"half_way_heads": False, "stem": stem, "image_size": 16}
+        built = build_embedder(spec(**options), num_classes=0).eval()
+        assert min(built.feature_map(torch.zeros(1, 3, 16, 16)).shape[2:]) >= 1
 
 
 STEM = ["conv1", "conv2", "inception_3a", "inception_3b", "inception_3c"]

@@ -133,6 +133,7 @@ def test_the_imagenet_file_names_are_torchvisions():
         "efficientnet_b0": "efficientnet_b0_rwightman-7f5810bc.safetensors",
         "convnext_tiny": "convnext_tiny-983f1562.safetensors",
         "vit_b_16": "vit_b_16-c867db91.safetensors",
+        "googlenet": "googlenet-1378be20.safetensors",
         "inception_bn": "inception_bn.safetensors",  # not theirs
     }
     assert set(names) == set(get_args(BackboneName)) - {"preact_resnet18"}  # there are none
@@ -140,12 +141,16 @@ def test_the_imagenet_file_names_are_torchvisions():
         assert imagenet_path(ModelSpec(backbone=name, image_size=224)).name == expected
 
 
-@pytest.mark.parametrize("name", ["alexnet", "efficientnet_b0", "convnext_tiny"])
+@pytest.mark.parametrize("name", ["alexnet", "efficientnet_b0", "convnext_tiny", "googlenet"])
 @pytest.mark.parametrize("bands", [3, 4])
 def test_torchvisions_own_file_fits_its_backbone(name, bands, tmp_path):
-    """What the command in the message would write, with random weights in place of ImageNet's."""
+    """What the command in the message would write, with random weights in place of ImageNet's.
+
+    GoogLeNet's is that of the whole file, with the two heads that the command leaves out.
+    """
     torch.manual_seed(2)
-    theirs = getattr(torchvision_models, name)().state_dict()
+    options = {"init_weights": False} if name == "googlenet" else {}
+    theirs = getattr(torchvision_models, name)(**options).state_dict()
     save_file(theirs, tmp_path / "theirs.safetensors")
     wanted = ModelSpec(
         backbone=name, image_size=64, bands=bands, weights=str(tmp_path / "theirs.safetensors")

@@ -137,6 +137,11 @@ def test_a_network_for_one_size_is_refused_at_another(tmp_path):
     new = embedder_of(0, **{**options, "image_size": 64})
     with pytest.raises(UserError, match="start must hold weights that fit this run's model, got"):
         take_weights(new, load_start(given, new.spec), CLASSES)
+    bare = ModelSpec(**{**MODEL, **options, "image_size": 18, "half_way_heads": False})
+    with pytest.raises(
+        UserError, match=r"start must be a model whose model\.half_way_heads is False"
+    ):
+        load_start(given, bare)
 
 
 def test_no_model_at_all_is_refused(tmp_path):
