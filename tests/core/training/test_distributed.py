@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from fixtures.tiny_training import (
+    CLASSES,
     CROSS_MODAL,
     IN_ROUNDS,
     ON_SUBCLASSES,
@@ -28,6 +29,14 @@ from likeness.training import Method, build_fabric
 from likeness.training.distributed import share
 
 METRIC_TERM = {"terms": [{"loss": {"name": "centre_structured"}}]}
+# Both embed all images for themselves, and plan their batches by what they find.
+UNLABELLED = {
+    "objective": {"classification": None, "terms": [{"loss": {"name": "proxy_anchor"}}]},
+    "pseudo_labels": {"clusters": CLASSES},
+}
+HARD_CLASSES = {
+    "sampler": {"name": "hard_classes", "classes_per_batch": 3, "per_class": 2, "candidates": 4}
+}
 SECONDS = 120  # for a machine under load; it takes about three
 
 
@@ -69,6 +78,8 @@ def logged(folder, column):
         pytest.param(WITH_STRUCTURE, id="hierarchy-and-ensemble"),
         pytest.param(SELF_PACED, id="self-paced"),
         pytest.param(IN_ROUNDS, id="representatives-and-projections"),
+        pytest.param(UNLABELLED, id="pseudo-labels"),
+        pytest.param(HARD_CLASSES, id="hard-classes"),
         pytest.param(CROSS_MODAL, id="cross-modal"),
         pytest.param(TAUGHT, id="taught"),
         *(pytest.param(changes, id=name) for name, changes in WITH_SYNTHESIS.items()),
