@@ -203,6 +203,15 @@ def relatively_hard(
     return positive_NM & ~easy_positive_NM, negative_NM & ~easy_negative_NM
 
 
+def most_similar(
+    similarity_NM: Float[Tensor, "N M"], mask_NM: Bool[Tensor, "N M"], count: int
+) -> Bool[Tensor, "N M"]:
+    """The `count` >= 1 most similar marked columns of every row, and those that equal the last."""
+    seen_NM = similarity_NM.detach().masked_fill(~mask_NM, -math.inf)
+    least_N1 = seen_NM.topk(min(count, seen_NM.shape[1]), dim=1).values[:, -1:]
+    return mask_NM & ~(seen_NM < least_N1)  # a nan is kept, so that it stays visible
+
+
 def facenet_negatives(
     distance_NM: Float[Tensor, "N M"],
     positive_distance_NK: Float[Tensor, "N K"],

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from likeness.errors import require
 from likeness.losses.base import LossTerms, PairLoss, floored, weighted_logsumexp
 from likeness.pairs import Pairs, Space
-from likeness.rows import as_float, marked, relatively_hard, row_any, within
+from likeness.rows import as_float, marked, most_similar, relatively_hard, row_any, within
 from likeness.selection import Selection
 
 BayesianForm = Literal["log", "sqrt", "const"]
@@ -121,8 +121,7 @@ class ContrastiveBayesianLoss(PairLoss):
 
     Formulas are the authors' code; the paper's equation of the variance is UNCONFIRMED. Its history
     holds three: the newest (`means`) and an earlier one (`extremes`), see `metric_variance`; and
-    one older than the paper's name (`mined`), see `mined_variance`. The code's switch to the 100
-    nearest negatives is left out.
+    one older than the paper's name (`mined`), see `mined_variance`.
 
     Args:
         form: see above.
@@ -131,6 +130,9 @@ class ContrastiveBayesianLoss(PairLoss):
         negative_mean: a_n, in [-1, 1].
         negative_width: b_n, > 0.
         epsilon: slack of the mining, >= 0, in units of the cosine.
+        nearest_negatives: an anchor keeps this many negatives, the most similar ones (and those
+            that equal the last of them), in place of those mined; 100 in the code where its
+            `ADAPTIVE_NEG` is off. None: those mined.
         variance_weight: w, >= 0.
         mix: h, in [0, 1]; 0.1 in the code's defaults, 0.0 in its example.
         variance: see above; `mined` has no use for `mix`.
@@ -153,6 +155,7 @@ class ContrastiveBayesianLoss(PairLoss):
         negative_mean: float = 1.0,
         negative_width: float = 0.01,
         epsilon: float = 0.1,
+        nearest_negatives: int | None = None,
         variance_weight: float = 1.0,
         mix: float = 0.1,
         variance: MetricVariance = "means",
@@ -171,9 +174,11 @@ class ContrastiveBayesianLoss(PairLoss):
         for name, width in (("positive_width", positive_width), ("negative_width", negative_width)):
             require(0 < width < math.inf, name, "> 0 and finite", width)
         require(0 <= epsilon < math.inf, "epsilon", ">= 0 and finite", epsilon)
+        some = nearest_negatives is None or nearest_negatives >= 1
+        require(some, "nearest_negatives", ">= 1 or None", nearest_negatives)
         require(0 <= variance_weight < math.inf, "variance_weight", ">= 0", variance_weight)
         require(0 <= mix <= 1, "mix", "in [0, 1]", mix)
-        self.form, self.epsilon = form, epsilon
+        self.form, self.epsilon, self.nearest_negatives = form, epsilon, nearest_negatives
         self.positive_mean, self.positive_width = positive_mean, positive_width
         self.negative_mean, self.negative_width = negative_mean, negative_width
         self.variance_weight, self.mix = variance_weight, mix
@@ -183,7 +188,7 @@ class ContrastiveBayesianLoss(PairLoss):
         """The sum of the anchors' costs over their number; `n_active` counts the pairs kept."""
         similarity_NM = pairs.cosine
         chosen = (marked(selection.positive_NM), marked(selection.negative_NM))
-        kept = relatively_hard(similarity_NM, *chosen, slack=self.epsilon)
+        kept = self._kept(similarity_NM, *chosen)
         weights = [within(w, mask) for w, mask in zip(selection, kept, strict=True)]
         pull_NM = (self.positive_mean - similarity_NM) / self.positive_width
         push_NM = (similarity_NM - self.negative_mean) / self.negative_width
@@ -196,6 +201,17 @@ class ContrastiveBayesianLoss(PairLoss):
         valid_N = row_any(chosen[0]) & row_any(chosen[1])
         n_active = kept[0].count_nonzero() + kept[1].count_nonzero()
         return LossTerms(per_anchor_N.sum(), per_anchor_N, valid_N, n_active)
+
+    def _kept(
+        self, similarity_NM: Tensor, positive_NM: Tensor, negative_NM: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The pairs that count; a row keeps some of both kinds or none."""
+        kept = relatively_hard(similarity_NM, positive_NM, negative_NM, slack=self.epsilon)
+        if self.nearest_negatives is None:
+            return kept
+        near_NM = most_similar(similarity_NM, negative_NM, self.nearest_negatives)
+        both_N1 = (row_any(kept[0]) & row_any(near_NM))[:, None]
+        return kept[0] & both_N1, near_NM & both_N1
 
     def _variance(
         self, pairs: Pairs, selection: Selection, kept: list[Tensor]

@@ -300,6 +300,7 @@ class ContrastiveBayesianSpec(Spec):
     negative_mean: float = Field(1.0, ge=-1, le=1)
     negative_width: float = Field(0.01, gt=0)
     epsilon: float = Field(0.1, ge=0)
+    nearest_negatives: int | None = Field(None, ge=1)
     variance_weight: float = Field(1.0, ge=0)
     mix: float = Field(0.1, ge=0, le=1)
     variance: MetricVariance = "means"

@@ -49,6 +49,22 @@ def test_an_anchor_that_keeps_nothing_pays_for_no_variance() -> None:
     assert terms.valid.tolist() == [True, True, True, True, False]
 
 
+def test_the_nearest_negatives_count_however_far_they_are() -> None:
+    """Mining keeps two near ones and leaves the far one out; the two nearest are others."""
+    angles = torch.deg2rad(torch.tensor([0.0, 60.0, 20.0, 40.0, 150.0], dtype=torch.float64))
+    x, y = torch.stack([angles.cos(), angles.sin()], dim=1), torch.tensor([0, 0, 1, 2, 3])
+
+    def negatives_of_the_first(**options: object) -> list[bool]:
+        loss = ContrastiveBayesianLoss(variance_weight=0.0, **options)
+        weights = pair_weights(loss, Pairs(x, y, space="cosine")).negative_NM
+        return (weights[0] != 0).tolist()
+
+    assert negatives_of_the_first() == [False, False, True, True, False]
+    for count, kept in ((1, [2]), (2, [2, 3]), (3, [2, 3, 4]), (100, [2, 3, 4])):
+        found = negatives_of_the_first(nearest_negatives=count)
+        assert found == [column in kept for column in range(5)], count
+
+
 def test_the_authors_numbers_push_negatives_by_the_variance_alone() -> None:
     pairs = Pairs(normal(12, 8), Y, space="cosine")
     alone = pair_weights(ContrastiveBayesianLoss(variance_weight=0.0), pairs).negative_NM
@@ -65,6 +81,7 @@ def test_the_authors_numbers_push_negatives_by_the_variance_alone() -> None:
         ({"variance_reduction": "max"}, "variance_reduction must be one of sum, mean"),
         ({"positive_mean": 2.0}, r"positive_mean must be in \[-1, 1\], got 2.0"),
         ({"negative_width": 0.0}, "negative_width must be > 0 and finite, got 0.0"),
+        ({"nearest_negatives": 0}, "nearest_negatives must be >= 1 or None, got 0"),
         ({"epsilon": -0.1}, "epsilon must be >= 0 and finite, got -0.1"),
         ({"variance_weight": -1.0}, "variance_weight must be >= 0, got -1.0"),
         ({"mix": 1.1}, r"mix must be in \[0, 1\], got 1.1"),
