@@ -87,6 +87,7 @@ def draw(standings: Sequence[Standing], path: Path, *, opponent: str, title: str
             axes.spines[["top", "right"]].set_visible(False)
             axes.tick_params(length=0, colors=_INK)
             axes.margins(y=0.01)
+            axes.locator_params(axis="x", nbins=5)
         dots = [left.plot([], [], "o", color=colour, markersize=4)[0] for colour in _MEANING]
         words = [word.format(opponent=opponent) for word in _MEANING.values()]
         figure.legend(dots, words, loc="outside upper center", ncols=len(words), frameon=False)
