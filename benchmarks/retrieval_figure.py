@@ -60,7 +60,7 @@ def draw(standings: Sequence[Standing], path: Path, *, opponent: str, title: str
     """Write the picture as SVG: figures at the left, differences from the opponent at the right.
 
     Args:
-        standings: at least one; the best comes first.
+        standings: at least one, in any order; the best is drawn at the top.
         path: where to.
         opponent: the arm from which the others differ.
         title: of the left axis.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments import RESULTS
-from likeness.evaluation.resampling import Sums, holm
+from likeness.evaluation.resampling import Interval, Sums
 from retrieval import FIGURES, FLOORS, MAIN, NOISE, SHARES, SPLITS, TABLE, TEST
 from retrieval_arms import HAND_MADE, NOISY, TRIED
 from retrieval_figure import Standing, draw
@@ -19,6 +19,7 @@ from summaries import (
     NOT_RUN,
     Answers,
     Compared,
+    corrected,
     difference_heads,
     difference_rows,
     mean_of,
@@ -38,35 +39,44 @@ SHOWN = (MAP_AT_R, *(mean_of(f"R@{k}", f"recall@{k}") for k in (1, 2, 4, 8)))
 OPPONENT = "triplet"
 ARMS = (*FLOORS, *TRIED)
 PAIRS = (("bspml", "multi_similarity"), ("caa", "contrastive_ce"))  # method and its base
-Differences = dict[str, Compared]  # of each other arm that was run
+# Of each arm that was run: its figures in the order of `SHOWN`; its difference from another.
+Estimates = dict[str, list[Interval]]
+Differences = dict[str, Compared]
 
 
 def summarise() -> None:
     """Write the summary and the picture beside the table."""
     answers = answers_of(read_items(TABLE.items(MAIN), COLUMNS))
     noisy = read_items(TABLE.items(NOISE), (*COLUMNS, "share"))
+    estimates = estimates_of(answers)
     found = {other: differences(answers, other) for other in (OPPONENT, HAND_MADE)}
-    publish(SUMMARY, render(TABLE.read(), answers, found, noisy))
-    standings = standings_of(answers, found[OPPONENT])
+    publish(SUMMARY, render(TABLE.read(), estimates, found, noisy))
+    standings = standings_of(estimates, found[OPPONENT])
     if standings:
         title = "MAP@R on unseen classes of AID (95 % interval)"
         draw(standings, SUMMARY.with_suffix(".svg"), opponent=OPPONENT, title=title)
 
 
 def render(
-    runs: pd.DataFrame, answers: Answers, found: dict[str, Differences], noisy: pd.DataFrame
+    runs: pd.DataFrame, estimates: Estimates, found: dict[str, Differences], noisy: pd.DataFrame
 ) -> str:
     """The whole summary; `found` by opponent."""
     parts = [
         "# Zero-shot retrieval on AID: results",
         f"Protocol: `benchmarks/retrieval.md`. The same as a picture: "
         f"[{SUMMARY.stem}.svg]({SUMMARY.stem}.svg).",
-        render_table(runs, answers),
+        render_table(runs, estimates),
         *(render_differences(*one) for one in found.items()),
         render_noise(noisy),
         total_of_runs(runs, TABLE.path.name),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def estimates_of(answers: Answers) -> Estimates:
+    """Every figure of every arm that was run."""
+    found = {arm: [answers.estimate(arm, one) for one in SHOWN] for arm in ARMS}
+    return {arm: [one[1] for one in own if one] for arm, own in found.items() if all(own)}
 
 
 def differences(answers: Answers, opponent: str) -> Differences:
@@ -76,20 +86,13 @@ def differences(answers: Answers, opponent: str) -> Differences:
     return {arm: one for arm, one in found.items() if one is not None}
 
 
-def standings_of(answers: Answers, found: Differences) -> list[Standing]:
+def standings_of(estimates: Estimates, found: Differences) -> list[Standing]:
     """Every arm that was run, as the picture shows it."""
-    p_values = holm([1.0 if one.p_value is None else one.p_value for _, one in found.values()])
-    corrected = dict(zip(found, p_values, strict=True))
+    p_values = dict(zip(found, corrected(one for _, one in found.values()), strict=True))
     standings = []
-    for arm in ARMS:
-        estimate = answers.estimate(arm, MAP_AT_R)
-        if estimate is None:
-            continue
-        value, floor = estimate[1], arm in FLOORS
-        if arm in found:
-            standings.append(Standing(arm, value, floor, found[arm][1], corrected[arm]))
-        else:
-            standings.append(Standing(arm, value, floor))
+    for arm, (value, *_) in estimates.items():
+        difference = found[arm][1] if arm in found else None
+        standings.append(Standing(arm, value, arm in FLOORS, difference, p_values.get(arm, 1.0)))
     return standings
 
 
@@ -98,7 +101,7 @@ def answers_of(items: pd.DataFrame) -> Answers:
     return Answers(items, run="split", item="path", shared_groups=False)
 
 
-def render_table(runs: pd.DataFrame, answers: Answers) -> str:
+def render_table(runs: pd.DataFrame, estimates: Estimates) -> str:
     """One row per arm, the best first: values with intervals over splits and classes; NMI's range.
 
     Arms that were not run come last.
@@ -106,9 +109,8 @@ def render_table(runs: pd.DataFrame, answers: Answers) -> str:
     tested = runs[(runs["study"] == MAIN) & (runs["part"] == TEST) & (runs["status"] == "done")]
     rows: list[tuple[float, list[str]]] = []
     for arm in ARMS:
-        found = [one[1] for one in (answers.estimate(arm, one) for one in SHOWN) if one is not None]
         own = tested[tested["arm"] == arm].drop_duplicates("split", keep="last")
-        if not found or own.empty:
+        if arm not in estimates or own.empty:
             rows.append((0.0, [arm, NOT_RUN]))
             continue
         nmi = own["nmi"]
@@ -116,8 +118,8 @@ def render_table(runs: pd.DataFrame, answers: Answers) -> str:
             f"{row.lr:g}/{row.value:g}" for row in own.itertuples() if row.lr == row.lr
         )
         spread = f"{nmi.mean():.3f} ({nmi.min():.3f} to {nmi.max():.3f})"
-        cells = [arm, f"{len(own)} of {SPLITS}", *map(shown, found), spread, chosen]
-        rows.append((found[0].value, cells))
+        cells = [arm, f"{len(own)} of {SPLITS}", *map(shown, estimates[arm]), spread, chosen]
+        rows.append((estimates[arm][0].value, cells))
     heads = ["arm", "splits", *(one.title for one in SHOWN), "NMI (range)", "chosen rate/value"]
     ordered = sorted(rows, key=lambda one: one[0], reverse=True)
     return table(heads, [cells for _, cells in ordered])

@@ -159,12 +159,16 @@ def difference_heads(run: str = "runs") -> list[str]:
 def difference_rows(found: Iterable[tuple[str, Compared | None]]) -> list[list[str]]:
     """Titled differences, Holm-corrected over all of them; those not run are left out."""
     rows = [(title, *compared) for title, compared in found if compared is not None]
-    # An interval that could not be drawn has no p-value: nothing was shown.
-    corrected = holm([1.0 if one.p_value is None else one.p_value for _, _, one in rows])
+    p_values = corrected([one for _, _, one in rows])
     return [
         [title, str(runs), f"{one.value:+.4f}", f"[{one.low:+.4f}, {one.high:+.4f}]", f"{p:.3g}"]
-        for (title, runs, one), p in zip(rows, corrected, strict=True)
+        for (title, runs, one), p in zip(rows, p_values, strict=True)
     ]
+
+
+def corrected(found: Iterable[Interval]) -> list[float]:
+    """P-values by Holm over all; an interval that could not be drawn has none, and gets 1."""
+    return list(holm([1.0 if one.p_value is None else one.p_value for one in found]))
 
 
 def section(title: str, *parts: str) -> str:

@@ -144,7 +144,8 @@ def test_the_picture_shows_what_holds_after_correction() -> None:
     ]
     answers = summary.answers_of(pd.concat(parts).rename(columns={"label": "group"}))
     found = summary.differences(answers, "triplet")
-    colours = {one.arm: one.colour for one in summary.standings_of(answers, found)}
+    standings = summary.standings_of(summary.estimates_of(answers), found)
+    colours = {one.arm: one.colour for one in standings}
     assert set(colours) == set(levels)
     assert colours["circle"] == colours["triplet"]
     assert len({colours[arm] for arm in ("margin", "arcface", "circle", "untrained")}) == 4

@@ -1,10 +1,10 @@
 """Layers on top of the pooled features: embeddings and class logits.
 
-Most networks have one head and one class layer, in a row. GoogLeNet-BN has three heads, unless its
-`half_way_heads` is false, as in the official code of Wang et al. 2019 (OSM + CAA): the embedding is
-the vector of the middle one, and each head has its class layer. A network with a global and a local
-head (see `second_order`) joins both into the embedding; its class layer reads the global one, whose
-vector is not normalised.
+Most networks have one head and one class layer, in a row. GoogLeNet-BN with `half_way_heads` has
+three, as in the official code of Wang et al. 2019 (OSM + CAA): the embedding is the vector of the
+middle one, and each head has its class layer. A network with a global and a local head (see
+`second_order`) joins both into the embedding; its class layer reads the global one, whose vector is
+not normalised.
 
 Shapes: N = images, F = features, D = embedding, C = classes.
 """

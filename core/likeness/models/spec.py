@@ -36,9 +36,9 @@ _LEAST_SIDE = {
     ("vgg16", "standard"): 32,
     ("alexnet", "standard"): 63,
     ("convnext_tiny", "standard"): 32,
-    ("inception_bn", "standard"): 71,  # its heads half-way pool 5 x 5 cells, of which 3 must exist
-    ("inception_bn", "small"): 18,
 }
+# By stem: heads half-way pool 5 x 5 cells, of which 3 must exist.
+_LEAST_WITH_THREE_HEADS = {"standard": 71, "small": 18}
 # Why a backbone has no small stem.
 _NO_SMALL_STEM = {
     "vgg16": "vgg16, whose first convolution has stride 1 already",
@@ -173,8 +173,9 @@ class ModelSpec(Spec):
             fits = self.height_width[0] % VIT_PATCH == 0
             rule = f"a multiple of {VIT_PATCH} for {name}"
         else:
-            one_head = name == "inception_bn" and not self.half_way_heads
-            least = 1 if one_head else _LEAST_SIDE.get((name, self.stem), 1)
+            least = _LEAST_SIDE.get((name, self.stem), 1)
+            if self.three_heads:
+                least = _LEAST_WITH_THREE_HEADS[self.stem]
             fits = min(self.height_width) >= least
             rule = f">= {least} for {name} with the {self.stem} stem"
         require(fits, "image_size", rule, self.image_size)
